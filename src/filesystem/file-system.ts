@@ -116,7 +116,13 @@ export interface FileSystem {
   setAttributes(inode: number, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes>;
 
   readLink(inode: number): MaybePromise<Uint8Array>;
-  makeNode(parent: number, name: string, mode: number, rdev: number, caller: Caller): MaybePromise<Attributes>;
+  makeNode(
+    parent: number,
+    name: string,
+    mode: number,
+    rdev: number,
+    caller: Caller,
+  ): MaybePromise<Attributes>;
   makeDirectory(parent: number, name: string, mode: number, caller: Caller): MaybePromise<Attributes>;
   symbolicLink(parent: number, name: string, target: Uint8Array, caller: Caller): MaybePromise<Attributes>;
   link(inode: number, newParent: number, newName: string, caller: Caller): MaybePromise<Attributes>;
@@ -133,7 +139,13 @@ export interface FileSystem {
 
   /** `flags` as in open(2). O_TRUNC truncates. Returns a handle to pass to the calls below. */
   open(inode: number, flags: number, caller: Caller): MaybePromise<number>;
-  create(parent: number, name: string, mode: number, flags: number, caller: Caller): MaybePromise<CreatedFile>;
+  create(
+    parent: number,
+    name: string,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): MaybePromise<CreatedFile>;
   release(inode: number, handle: number): MaybePromise<void>;
 
   read(inode: number, handle: number, offsetBytes: number, lengthBytes: number): MaybePromise<ReadResult>;
