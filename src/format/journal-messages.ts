@@ -1,0 +1,205 @@
+/**
+ * Bodies of the journal and metadata replica service (rpcMethods 32..41). What an entry holds is the metadata layer's matter: here
+ * it is bytes with a sequence number and the term of the primary that made it. Byte tables: docs/format/journal-messages.md.
+ *
+ * Statuses other than ok: fenced (body: u64 term); conflict (body: the state, journal's or replica's, as the node has it); missing (read of
+ * trimmed entries or an expired view); corrupt (read of a damaged entry); full; ioError; invalid; busy.
+ */
+import { KIB } from '../base/units.ts';
+import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
+
+/** Entries' bytes in one append or read: what an entry may hold at most is a little under this. */
+export const MAX_JOURNAL_BATCH_BYTES = 512 * KIB;
+export const MAX_JOURNAL_ENTRIES = 4096;
+/** Operations' bytes in one part of a checkpoint and in one page of a snapshot. */
+export const MAX_REPLICA_PART_BYTES = 512 * KIB;
+export const MAX_REPLICA_KEY_BYTES = 1024;
+
+export interface JournalEntry {
+  readonly term: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface JournalState {
+  /** The promised term: older ones are refused. */
+  readonly term: number;
+  /** First entry held; lastSequence + 1 when the journal is empty. */
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  /** Term of entry firstSequence - 1, 0 if there never was one. */
+  readonly previousTerm: number;
+  /** Term of entry lastSequence; previousTerm when the journal is empty. */
+  readonly lastTerm: number;
+  /** Entries from here on were written and cannot be read any more; 0 if none. lastSequence is the one before. */
+  readonly damagedSequence: number;
+}
+
+const STATE_BYTES = 48;
+
+export function encodeJournalState(state: JournalState): Buffer {
+  const out = Buffer.allocUnsafe(STATE_BYTES);
+  writeSafe(out, state.term, 0);
+  writeSafe(out, state.firstSequence, 8);
+  writeSafe(out, state.lastSequence, 16);
+  writeSafe(out, state.previousTerm, 24);
+  writeSafe(out, state.lastTerm, 32);
+  writeSafe(out, state.damagedSequence, 40);
+  return out;
+}
+
+export function decodeJournalState(body: Buffer): JournalState {
+  must(body.length === STATE_BYTES, 'length of a journal state');
+  return {
+    term: readSafe(body, 0),
+    firstSequence: readSafe(body, 8),
+    lastSequence: readSafe(body, 16),
+    previousTerm: readSafe(body, 24),
+    lastTerm: readSafe(body, 32),
+    damagedSequence: readSafe(body, 40),
+  };
+}
+
+// Entries: u32 count, u32 zero, then for each u64 term, u32 length, u32 zero, bytes. Used in appends, in reads, and in journal files.
+
+const ENTRIES_HEADER_BYTES = 8;
+const ENTRY_HEADER_BYTES = 16;
+
+export function journalEntriesBytes(entries: readonly JournalEntry[]): number {
+  let total = ENTRIES_HEADER_BYTES;
+  for (const entry of entries) total += ENTRY_HEADER_BYTES + entry.bytes.length;
+  return total;
+}
+
+export function encodeJournalEntries(entries: readonly JournalEntry[], out: Buffer, offset: number): number {
+  out.writeUInt32LE(entries.length, offset);
+  out.writeUInt32LE(0, offset + 4);
+  let at = offset + ENTRIES_HEADER_BYTES;
+  for (const entry of entries) {
+    writeSafe(out, entry.term, at);
+    out.writeUInt32LE(entry.bytes.length, at + 8);
+    out.writeUInt32LE(0, at + 12);
+    out.set(entry.bytes, at + ENTRY_HEADER_BYTES);
+    at += ENTRY_HEADER_BYTES + entry.bytes.length;
+  }
+  return at;
+}
+
+/** Entries are views of `bytes`. They have to fill it up to `end`. */
+export function decodeJournalEntries(bytes: Buffer, offset: number, end: number): JournalEntry[] {
+  must(end <= bytes.length && end - offset >= ENTRIES_HEADER_BYTES, 'journal entries are short');
+  const count = bytes.readUInt32LE(offset);
+  mustBeZero(bytes, offset + 4, offset + ENTRIES_HEADER_BYTES);
+  must(count <= MAX_JOURNAL_ENTRIES, 'too many journal entries');
+  const entries: JournalEntry[] = [];
+  let at = offset + ENTRIES_HEADER_BYTES;
+  for (let i = 0; i < count; i++) {
+    must(end - at >= ENTRY_HEADER_BYTES, 'journal entry is cut');
+    const lengthBytes = bytes.readUInt32LE(at + 8);
+    mustBeZero(bytes, at + 12, at + ENTRY_HEADER_BYTES);
+    must(end - at - ENTRY_HEADER_BYTES >= lengthBytes, 'journal entry is cut');
+    const start = at + ENTRY_HEADER_BYTES;
+    entries.push({ term: readSafe(bytes, at), bytes: bytes.subarray(start, start + lengthBytes) });
+    at = start + lengthBytes;
+  }
+  must(at === end, 'bytes behind the journal entries');
+  return entries;
+}
+
+/**
+ * Appends entries previousSequence + 1, ... Entries that are there already with the same term are left; at the first one with another term the
+ * old tail is cut. No entries at all: everything behind previousSequence is cut. conflict: there is no entry previousSequence of
+ * previousTerm here. The reply is the journal's state, with everything up to lastSequence durable.
+ */
+export interface AppendRequest {
+  /** The caller's reign. */
+  readonly term: number;
+  readonly previousSequence: number;
+  readonly previousTerm: number;
+  readonly entries: readonly JournalEntry[];
+}
+
+export function encodeAppendRequest(request: AppendRequest): Buffer {
+  const out = Buffer.allocUnsafe(24 + journalEntriesBytes(request.entries));
+  writeSafe(out, request.term, 0);
+  writeSafe(out, request.previousSequence, 8);
+  writeSafe(out, request.previousTerm, 16);
+  encodeJournalEntries(request.entries, out, 24);
+  return out;
+}
+
+export function decodeAppendRequest(body: Buffer): AppendRequest {
+  must(body.length >= 24, 'append request is short');
+  return {
+    term: readSafe(body, 0),
+    previousSequence: readSafe(body, 8),
+    previousTerm: readSafe(body, 16),
+    entries: decodeJournalEntries(body, 24, body.length),
+  };
+}
+
+export interface ReadRequest {
+  readonly fromSequence: number;
+  /** Bound of the reply's entries (at least one comes, if there is one). */
+  readonly maxBytes: number;
+}
+
+export function encodeReadRequest(request: ReadRequest): Buffer {
+  const out = Buffer.allocUnsafe(12);
+  writeSafe(out, request.fromSequence, 0);
+  out.writeUInt32LE(request.maxBytes, 8);
+  return out;
+}
+
+export function decodeReadRequest(body: Buffer): ReadRequest {
+  must(body.length === 12, 'length of a read request');
+  return { fromSequence: readSafe(body, 0), maxBytes: body.readUInt32LE(8) };
+}
+
+export function encodeReadReply(entries: readonly JournalEntry[]): Buffer {
+  const out = Buffer.allocUnsafe(journalEntriesBytes(entries));
+  encodeJournalEntries(entries, out, 0);
+  return out;
+}
+
+/** Entries fromSequence, ...; none when there is nothing from there on. */
+export function decodeReadReply(body: Buffer): JournalEntry[] {
+  return decodeJournalEntries(body, 0, body.length);
+}
+
+/** Drops entries up to and with `sequence`. The reply is the state. */
+export interface TrimRequest {
+  readonly term: number;
+  readonly sequence: number;
+}
+
+export function encodeTrimRequest(request: TrimRequest): Buffer {
+  const out = Buffer.allocUnsafe(16);
+  writeSafe(out, request.term, 0);
+  writeSafe(out, request.sequence, 8);
+  return out;
+}
+
+export function decodeTrimRequest(body: Buffer): TrimRequest {
+  must(body.length === 16, 'length of a trim request');
+  return { term: readSafe(body, 0), sequence: readSafe(body, 8) };
+}
+
+/** Empties the journal: the next entry will be sequence + 1, behind one of `sequenceTerm`. The reply is the state. */
+export interface ResetRequest {
+  readonly term: number;
+  readonly sequence: number;
+  readonly sequenceTerm: number;
+}
+
+export function encodeResetRequest(request: ResetRequest): Buffer {
+  const out = Buffer.allocUnsafe(24);
+  writeSafe(out, request.term, 0);
+  writeSafe(out, request.sequence, 8);
+  writeSafe(out, request.sequenceTerm, 16);
+  return out;
+}
+
+export function decodeResetRequest(body: Buffer): ResetRequest {
+  must(body.length === 24, 'length of a reset request');
+  return { term: readSafe(body, 0), sequence: readSafe(body, 8), sequenceTerm: readSafe(body, 16) };
+}
