@@ -1,6 +1,12 @@
 /**
  * The segment table's entry: where a segment's fragments lie and how much of it lives. Byte table: docs/format/segment-record.md.
+ *
+ * The codec refuses what it does not know (version, reserved bytes) and what no writer makes (lengths that do not fit each
+ * other, a node twice). The checksum function is the caller's, so that this file needs no machine.
  */
+import { MAX_NODES, MAX_PARITY, MAX_SEGMENT_BLOCKS } from '../base/limits.ts';
+import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
+
 export interface SegmentRecord {
   readonly segmentId: number;
   /** Raised when the segment was laid out anew under the same id before it was committed. 0..255. */
@@ -17,4 +23,73 @@ export interface SegmentRecord {
   readonly nodes: readonly number[];
   /** Data blocks that an extent still points to. */
   readonly liveBlocks: number;
+}
+
+type Checksum = (bytes: Uint8Array) => number;
+
+const VERSION = 1;
+const FIXED_BYTES = 32;
+export const MAX_SEGMENT_RECORD_BYTES = FIXED_BYTES + 2 * MAX_NODES;
+
+export function encodeSegmentRecord(record: SegmentRecord, crc32c: Checksum): Buffer {
+  const bytes = Buffer.alloc(FIXED_BYTES + 2 * record.nodes.length);
+  bytes.writeUInt16LE(VERSION, 4);
+  bytes.writeUInt8(record.generation, 6);
+  bytes.writeUInt8(record.dataFragments, 7);
+  writeSafe(bytes, record.segmentId, 8);
+  bytes.writeUInt32LE(record.fragmentBlocks, 16);
+  bytes.writeUInt32LE(record.dataBlocks, 20);
+  bytes.writeUInt32LE(record.liveBlocks, 24);
+  bytes.writeUInt16LE(record.summaryBlocks, 28);
+  bytes.writeUInt8(record.parityFragments, 30);
+  record.nodes.forEach((node, index) => {
+    bytes.writeUInt16LE(node, FIXED_BYTES + 2 * index);
+  });
+  bytes.writeUInt32LE(crc32c(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+/** Throws FormatError: damaged, or not a segment record of a version known here. */
+export function decodeSegmentRecord(bytes: Buffer, crc32c: Checksum): SegmentRecord {
+  must(bytes.length >= FIXED_BYTES && bytes.length <= MAX_SEGMENT_RECORD_BYTES, 'length of a segment record');
+  must(bytes.readUInt32LE(0) === crc32c(bytes.subarray(4)), 'checksum of a segment record');
+  must(bytes.readUInt16LE(4) === VERSION, 'version of a segment record');
+  mustBeZero(bytes, 31, FIXED_BYTES);
+  const dataFragments = bytes.readUInt8(7);
+  const parityFragments = bytes.readUInt8(30);
+  must(bytes.length === FIXED_BYTES + 2 * (dataFragments + parityFragments), 'length of a segment record');
+  const record = {
+    segmentId: readSafe(bytes, 8),
+    generation: bytes.readUInt8(6),
+    dataFragments,
+    parityFragments,
+    fragmentBlocks: bytes.readUInt32LE(16),
+    dataBlocks: bytes.readUInt32LE(20),
+    summaryBlocks: bytes.readUInt16LE(28),
+    nodes: Array.from({ length: dataFragments + parityFragments }, (_, index) =>
+      bytes.readUInt16LE(FIXED_BYTES + 2 * index),
+    ),
+    liveBlocks: bytes.readUInt32LE(24),
+  };
+  must(isConsistentSegmentRecord(record), 'numbers of a segment record do not fit each other');
+  return record;
+}
+
+/** Whether the numbers fit each other as those of every real segment do. */
+export function isConsistentSegmentRecord(record: SegmentRecord): boolean {
+  const { dataFragments: k, parityFragments: m, fragmentBlocks, dataBlocks, summaryBlocks, nodes } = record;
+  const blocks = dataBlocks + summaryBlocks;
+  return (
+    record.segmentId > 0 &&
+    k >= 1 &&
+    m <= MAX_PARITY &&
+    nodes.length === k + m &&
+    nodes.length <= MAX_NODES &&
+    blocks >= 1 &&
+    blocks <= MAX_SEGMENT_BLOCKS &&
+    fragmentBlocks === Math.ceil(blocks / k) &&
+    record.liveBlocks <= dataBlocks &&
+    nodes.every((node) => node > 0) &&
+    new Set(nodes).size === nodes.length
+  );
 }
