@@ -1,0 +1,202 @@
+// Shared memory between the processes of one machine: a sealed memfd, mapped whole and touched once. A slab's size is
+// sealed by its creator and the seal is checked by whoever maps it, so no peer can shrink it under a reader (SIGBUS).
+//
+// A mapping lives until its ArrayBuffer is gone (closed or collected) and no transfer pins it. Descriptors belong to
+// the TypeScript face. Also here: private page-aligned memory, which has the same life but no pins.
+#include "slab.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define HUGE_PAGE_BYTES (2u << 20)
+#define PAGE_BYTES 4096u
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+struct tartan_slab {
+  uint8_t *start;
+  size_t length_bytes;
+  int pins;
+  bool released;
+  tartan_slab *next;
+};
+
+// Every mapped slab of the process. A process has a handful, so a list is searched on every pin.
+static tartan_slab *slabs;
+static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
+
+tartan_slab *tartan_slab_pin(const void *address) {
+  const uint8_t *at = address;
+  pthread_mutex_lock(&slabs_lock);
+  tartan_slab *slab = slabs;
+  while (slab != NULL && !(at >= slab->start && at < slab->start + slab->length_bytes)) slab = slab->next;
+  if (slab != NULL) slab->pins++;
+  pthread_mutex_unlock(&slabs_lock);
+  return slab;
+}
+
+// Takes the slab off the list when nothing holds it any more; the caller then unmaps it. Called locked.
+static bool unlink_if_free(tartan_slab *slab) {
+  if (!slab->released || slab->pins > 0) return false;
+  tartan_slab **link = &slabs;
+  while (*link != slab) link = &(*link)->next;
+  *link = slab->next;
+  return true;
+}
+
+static void destroy(tartan_slab *slab) {
+  munmap(slab->start, slab->length_bytes);
+  free(slab);
+}
+
+void tartan_slab_unpin(tartan_slab *slab) {
+  if (slab == NULL) return;
+  pthread_mutex_lock(&slabs_lock);
+  slab->pins--;
+  bool unmap = unlink_if_free(slab);
+  pthread_mutex_unlock(&slabs_lock);
+  if (unmap) destroy(slab);
+}
+
+static void release_slab(napi_env env, void *data, void *hint) {
+  tartan_slab *slab = hint;
+  pthread_mutex_lock(&slabs_lock);
+  slab->released = true;
+  bool unmap = unlink_if_free(slab);
+  pthread_mutex_unlock(&slabs_lock);
+  if (unmap) destroy(slab);
+}
+
+// Reports memory that does not exist as an error here instead of a signal later.
+static int populate(uint8_t *start, size_t length, int fd) {
+  if (madvise(start, length, MADV_POPULATE_WRITE) == 0) return 0;
+  if (errno != EINVAL) return -errno;
+  // Before Linux 5.14: reserve the pages, then touch them. Writing zero back is safe only where nobody else writes,
+  // so each page is read; the pages exist already and reading maps them.
+  if (fallocate(fd, 0, 0, (off_t)length) != 0) return -errno;
+  for (size_t at = 0; at < length; at += PAGE_BYTES) (void)*(volatile uint8_t *)(start + at);
+  return 0;
+}
+
+// Maps the whole descriptor at a huge-page boundary. NULL with errno set when it cannot be done.
+static uint8_t *map_aligned(int fd, size_t length) {
+  size_t reserved = length + HUGE_PAGE_BYTES;
+  uint8_t *area = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) return NULL;
+  uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1));
+  uint8_t *mapped = mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+  if (mapped == MAP_FAILED) {
+    int reason = errno;
+    munmap(area, reserved);
+    errno = reason;
+    return NULL;
+  }
+  if (start > area) munmap(area, (size_t)(start - area));
+  uint8_t *end = start + length;
+  if (end < area + reserved) munmap(end, (size_t)(area + reserved - end));
+  // A hint only: refused where the system keeps huge pages away from shared memory.
+  madvise(start, length, MADV_HUGEPAGE);
+  return start;
+}
+
+static napi_value slab_buffer(napi_env env, int fd, size_t length) {
+  uint8_t *start = map_aligned(fd, length);
+  if (start == NULL) return tartan_number(env, -errno);
+  int populated = populate(start, length, fd);
+  tartan_slab *slab = populated == 0 ? calloc(1, sizeof *slab) : NULL;
+  if (slab == NULL) {
+    munmap(start, length);
+    return tartan_number(env, populated != 0 ? populated : -ENOMEM);
+  }
+  slab->start = start;
+  slab->length_bytes = length;
+  pthread_mutex_lock(&slabs_lock);
+  slab->next = slabs;
+  slabs = slab;
+  pthread_mutex_unlock(&slabs_lock);
+  napi_value buffer;
+  if (napi_create_external_arraybuffer(env, start, length, release_slab, slab, &buffer) != napi_ok) {
+    release_slab(env, start, slab);
+    return tartan_number(env, -ENOMEM);
+  }
+  return buffer;
+}
+
+// slabCreate(lengthBytes): a descriptor of zeroed, sealed memory, or a negative errno.
+static napi_value slab_create(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  if (!tartan_args(env, info, argv, 1)) return tartan_number(env, -EINVAL);
+  int64_t length = tartan_int64(env, argv[0], 0);
+  if (length <= 0) return tartan_number(env, -EINVAL);
+  int fd = memfd_create("tartan-slab", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return tartan_number(env, -errno);
+  if (ftruncate(fd, length) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    int reason = errno;
+    close(fd);
+    return tartan_number(env, -reason);
+  }
+  return tartan_number(env, fd);
+}
+
+// slabMap(fd, lengthBytes): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
+static napi_value slab_map(napi_env env, napi_callback_info info) {
+  napi_value argv[2];
+  if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
+  int fd = tartan_int32(env, argv[0], -1);
+  int64_t length = tartan_int64(env, argv[1], 0);
+  struct stat status;
+  if (length <= 0) return tartan_number(env, -EINVAL);
+  int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return tartan_number(env, -errno);
+  if ((seals & F_SEAL_SHRINK) == 0) return tartan_number(env, -EPERM);
+  if (fstat(fd, &status) != 0) return tartan_number(env, -errno);
+  if (status.st_size < length) return tartan_number(env, -EINVAL);
+  return slab_buffer(env, fd, (size_t)length);
+}
+
+// detachBuffer(arrayBuffer): 0 or -EINVAL. Views become empty; the memory goes once nothing pins it.
+static napi_value detach_buffer(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  if (!tartan_args(env, info, argv, 1) || napi_detach_arraybuffer(env, argv[0]) != napi_ok)
+    return tartan_number(env, -EINVAL);
+  return tartan_number(env, 0);
+}
+
+static void release_aligned(napi_env env, void *data, void *hint) { free(data); }
+
+// alignedMemory(lengthBytes, alignmentBytes): an ArrayBuffer of zeroed private memory, or a negative errno.
+static napi_value aligned_memory(napi_env env, napi_callback_info info) {
+  napi_value argv[2], buffer;
+  if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
+  int64_t length = tartan_int64(env, argv[0], 0), alignment = tartan_int64(env, argv[1], 0);
+  if (length <= 0 || alignment < 8 || (alignment & (alignment - 1)) != 0) return tartan_number(env, -EINVAL);
+  void *start = NULL;
+  int reason = posix_memalign(&start, (size_t)alignment, (size_t)length);
+  if (reason != 0) return tartan_number(env, -reason);
+  memset(start, 0, (size_t)length);
+  if (napi_create_external_arraybuffer(env, start, (size_t)length, release_aligned, NULL, &buffer) != napi_ok) {
+    free(start);
+    return tartan_number(env, -ENOMEM);
+  }
+  return buffer;
+}
+
+napi_value tartan_slab_init(napi_env env, napi_value exports) {
+  static const tartan_function functions[] = {
+      {"slabCreate", slab_create},
+      {"slabMap", slab_map},
+      {"detachBuffer", detach_buffer},
+      {"alignedMemory", aligned_memory},
+  };
+  tartan_define(env, exports, functions, sizeof functions / sizeof functions[0]);
+  return exports;
+}
