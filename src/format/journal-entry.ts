@@ -324,51 +324,47 @@ export function decodeGroup(bytes: Buffer, sequence: number, crc32c: Checksum, s
   must(input.u64() === sequence, 'journal entry of another sequence number');
   const operations = input.u32();
   input.zeros(4);
-  for (let i = 0; i < operations; i++) decodeOperation(input, crc32c, sink);
+  for (let i = 0; i < operations; i++) {
+    const kind = input.u8();
+    const decode = operationDecoders[kind];
+    must(decode !== undefined, `unknown journal operation ${kind}`);
+    decode(input, sink, crc32c);
+  }
   input.end();
 }
 
-function decodeOperation(input: ByteReader, crc32c: Checksum, sink: RedoSink): void {
-  const kind = input.u8();
-  switch (kind) {
-    case kinds.newInode:
-      return sink.newInode(decodeNewInode(input));
-    case kinds.changeInode:
-      return sink.changeInode(input.varint(), decodePatch(input));
-    case kinds.deleteInode:
-      return sink.deleteInode(input.varint());
-    case kinds.addEntry:
-      return sink.addEntry(
-        input.varint(),
-        input.text(),
-        input.varint(),
-        input.u8() << 12,
-        input.signedVarint(),
-        input.varint(),
-      );
-    case kinds.removeEntry:
-      return sink.removeEntry(input.varint(), input.text(), input.signedVarint(), input.varint());
-    case kinds.putValue:
-      return sink.putValue(input.text(), input.raw(input.varint()));
-    case kinds.deleteValue:
-      return sink.deleteValue(input.text());
-    case kinds.unmapBlocks:
-      return sink.unmapBlocks(input.varint(), input.varint(), input.varint());
-    case kinds.commitSegment:
-      return sink.commitSegment(decodeSegmentRecord(input.raw(input.varint()), crc32c), decodeRuns(input));
-    case kinds.commitInline: {
-      const segmentId = input.varint();
-      const firstIndex = input.varint();
-      const blocks = input.varint();
-      const runs = decodeRuns(input);
-      return sink.commitInline(segmentId, firstIndex, input.raw(blocks * BLOCK_BYTES), runs);
-    }
-    case kinds.forgetSegment:
-      return sink.forgetSegment(input.varint());
-    default:
-      must(false, `unknown journal operation ${kind}`);
-  }
-}
+type OperationDecoder = (input: ByteReader, sink: RedoSink, crc32c: Checksum) => void;
+
+/** By kind. Arguments are evaluated from left to right, which is the order on the wire. */
+const operationDecoders: Record<number, OperationDecoder> = {
+  [kinds.newInode]: (input, sink) => sink.newInode(decodeNewInode(input)),
+  [kinds.changeInode]: (input, sink) => sink.changeInode(input.varint(), decodePatch(input)),
+  [kinds.deleteInode]: (input, sink) => sink.deleteInode(input.varint()),
+  [kinds.addEntry]: (input, sink) =>
+    sink.addEntry(
+      input.varint(),
+      input.text(),
+      input.varint(),
+      input.u8() << 12,
+      input.signedVarint(),
+      input.varint(),
+    ),
+  [kinds.removeEntry]: (input, sink) =>
+    sink.removeEntry(input.varint(), input.text(), input.signedVarint(), input.varint()),
+  [kinds.putValue]: (input, sink) => sink.putValue(input.text(), input.raw(input.varint())),
+  [kinds.deleteValue]: (input, sink) => sink.deleteValue(input.text()),
+  [kinds.unmapBlocks]: (input, sink) => sink.unmapBlocks(input.varint(), input.varint(), input.varint()),
+  [kinds.commitSegment]: (input, sink, crc32c) =>
+    sink.commitSegment(decodeSegmentRecord(input.raw(input.varint()), crc32c), decodeRuns(input)),
+  [kinds.commitInline]: (input, sink) => {
+    const segmentId = input.varint();
+    const firstIndex = input.varint();
+    const blocks = input.varint();
+    const runs = decodeRuns(input);
+    sink.commitInline(segmentId, firstIndex, input.raw(blocks * BLOCK_BYTES), runs);
+  },
+  [kinds.forgetSegment]: (input, sink) => sink.forgetSegment(input.varint()),
+};
 
 function decodeNewInode(input: ByteReader): InodeRecord {
   return {
