@@ -235,9 +235,11 @@ static void on_writable(tartan_channel *channel) {
 
 static void on_poll(uv_poll_t *handle, int status, int events) {
   tartan_channel *channel = handle->data;
+  // libuv reports a socket error as EBADF and stops polling. What arrived before the error is still read, and then
+  // the socket itself tells which error it was.
   if (status < 0) {
-    emit_last(channel, EVENT_ERROR, status);
-    return;
+    poll_again(channel);
+    events = UV_READABLE | UV_WRITABLE;
   }
   if ((events & UV_WRITABLE) && channel->first != NULL) on_writable(channel);
   if ((events & UV_READABLE) && !channel->closed && channel->reading) on_readable(channel);
