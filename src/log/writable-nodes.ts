@@ -1,0 +1,114 @@
+/**
+ * Which nodes new fragments may go to, and how much they can take: the links' states and free bytes, less what is on its way to
+ * them and less the nodes that do not answer or refused lately.
+ *
+ * It keeps counts only; the flights tell it what they send and what comes back. Time is counted in the writer's ticks.
+ */
+import { assert } from '../base/assert.ts';
+import { BLOCK_BYTES, roundUp } from '../base/units.ts';
+import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
+import { type PlacementNode, placeSegment, type SegmentLayout } from '../cluster/placement.ts';
+import { fragmentDescriptionBytes } from '../format/fragment-header.ts';
+import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
+
+/** Room for what a node puts around the description of a fragment. */
+const HEADER_SLACK_BYTES = 256;
+/** A node that refused a fragment is asked again after so many ticks. */
+const AVOID_TICKS = 10;
+
+/** What a fragment takes on its node, header included. */
+export function storedFragmentBytes(fragmentBlocks: number, fragments: number): number {
+  const header = fragmentDescriptionBytes(fragmentBlocks, fragments) + HEADER_SLACK_BYTES;
+  return roundUp(header, BLOCK_BYTES) + fragmentBlocks * BLOCK_BYTES;
+}
+
+export class WritableNodes {
+  readonly #links: NodeLinks;
+  readonly #shape: Shape;
+  readonly #reservedBytes = new Map<number, number>();
+  readonly #overdueCalls = new Map<number, number>();
+  readonly #avoidUntilTick = new Map<number, number>();
+  #tick = 0;
+
+  constructor(links: NodeLinks, shape: Shape) {
+    this.#links = links;
+    this.#shape = shape;
+  }
+
+  advance(tick: number): void {
+    this.#tick = tick;
+  }
+
+  /** Nodes that a fragment may be sent to now, with the room they have beside what is on its way. */
+  live(): PlacementNode[] {
+    const nodes: PlacementNode[] = [];
+    for (const link of this.#links.links.values()) {
+      if (!this.isLive(link)) continue;
+      const reserved = this.#reservedBytes.get(link.id) ?? 0;
+      nodes.push({ id: link.id, domain: link.domain, freeBytes: Math.max(0, link.freeBytes - reserved) });
+    }
+    return nodes;
+  }
+
+  isLive(link: NodeLink): boolean {
+    return (
+      link.state === 'up' &&
+      link.client !== undefined &&
+      (this.#overdueCalls.get(link.id) ?? 0) === 0 &&
+      (this.#avoidUntilTick.get(link.id) ?? 0) <= this.#tick
+    );
+  }
+
+  /** Enough nodes answer for a segment with full parity, whether or not they have room. */
+  get enoughAnswer(): boolean {
+    return this.live().length > this.#shape.parityFragments;
+  }
+
+  place(blocks: number, rotation: number): SegmentLayout | undefined {
+    return this.#place(this.live(), blocks, rotation);
+  }
+
+  /** Whether one more full segment can be placed beside `unplaced` ones that have no nodes yet. */
+  admits(blocks: number, unplaced: number): boolean {
+    const { dataFragments: k, parityFragments: m } = this.#shape;
+    const each = storedFragmentBytes(fragmentBlocksFor(blocks, k), k + m) * unplaced;
+    const nodes = this.live().map((node) => ({ ...node, freeBytes: Math.max(0, node.freeBytes - each) }));
+    return this.#place(nodes, blocks, 0) !== undefined;
+  }
+
+  #place(nodes: PlacementNode[], blocks: number, rotation: number): SegmentLayout | undefined {
+    const { dataFragments, parityFragments } = this.#shape;
+    const fragmentBytes = (k: number) =>
+      storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments);
+    return placeSegment(nodes, { dataFragments, parityFragments, rotation, fragmentBytes });
+  }
+
+  sent(nodeId: number, bytes: number): void {
+    this.#reservedBytes.set(nodeId, (this.#reservedBytes.get(nodeId) ?? 0) + bytes);
+  }
+
+  /** The call that `sent` announced has ended, one way or another. */
+  ended(nodeId: number, bytes: number): void {
+    const reserved = (this.#reservedBytes.get(nodeId) ?? 0) - bytes;
+    assert(reserved >= 0, `reservation of node ${nodeId}`);
+    if (reserved === 0) this.#reservedBytes.delete(nodeId);
+    else this.#reservedBytes.set(nodeId, reserved);
+  }
+
+  /** A call is unanswered for too long: nothing new goes there until it ends. */
+  overdue(nodeId: number): void {
+    this.#overdueCalls.set(nodeId, (this.#overdueCalls.get(nodeId) ?? 0) + 1);
+  }
+
+  overdueEnded(nodeId: number): void {
+    const calls = (this.#overdueCalls.get(nodeId) ?? 0) - 1;
+    assert(calls >= 0, `overdue calls of node ${nodeId}`);
+    if (calls === 0) this.#overdueCalls.delete(nodeId);
+    else this.#overdueCalls.set(nodeId, calls);
+  }
+
+  /** The node answered that it cannot store a fragment. */
+  refused(nodeId: number): void {
+    this.#avoidUntilTick.set(nodeId, this.#tick + AVOID_TICKS);
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * The memory of segments that are not committed yet: slots in one slab that is shared with the storage nodes of this machine, so
+ * that fragments go to them by reference. Owns nothing else; who uses which slot is the writer's matter.
+ *
+ * Nodes only ever read it. A node that was frozen may read a fragment's memory after the slot has another use: the checksums that
+ * came with the call tell it so, and it refuses the fragment (docs/decisions: slots are reused without waiting for stuck nodes).
+ */
+import { assert } from '../base/assert.ts';
+import { BLOCK_BYTES, MIB } from '../base/units.ts';
+import type { Memory, Slab } from '../platform/platform.ts';
+import { FULL_SEGMENT_BLOCKS, type Shape, type SlotGeometry, slotGeometry } from './segment-layout.ts';
+
+const WRITE_SLAB_BYTES = 64 * MIB;
+/** One open, one behind it for the landing, and two on their way. */
+const MIN_SLOTS = 4;
+const MAX_SLOTS = 64;
+
+export interface WriteSlab {
+  /** To be shared with the nodes when connecting to them. */
+  readonly slab: Slab;
+  readonly shape: Shape;
+  readonly geometry: SlotGeometry;
+  readonly slotCount: number;
+  /** The memory of a slot. */
+  slot(index: number): Buffer;
+}
+
+export interface WriteSlabOptions {
+  /** Blocks of a full segment; smaller ones make rare paths common in tests. */
+  readonly segmentBlocks?: number;
+  readonly slotCount?: number;
+}
+
+export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlabOptions = {}): WriteSlab {
+  const geometry = slotGeometry(shape, options.segmentBlocks ?? FULL_SEGMENT_BLOCKS);
+  const slotBytes = geometry.slotBlocks * BLOCK_BYTES;
+  const fitting = Math.floor(WRITE_SLAB_BYTES / slotBytes);
+  const slotCount = options.slotCount ?? Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, fitting));
+  assert(slotCount >= MIN_SLOTS, `${slotCount} slots`);
+  const slab = memory.createSlab(slotCount * slotBytes);
+  return {
+    slab,
+    shape,
+    geometry,
+    slotCount,
+    slot: (index) => slab.buffer.subarray(index * slotBytes, (index + 1) * slotBytes),
+  };
+}
