@@ -141,6 +141,9 @@ export interface Connection {
   onData: ((bytes: Uint8Array) => void) | undefined;
   /** Called once, with the reason when it was not an orderly end. */
   onClose: ((reason: MachineError | undefined) => void) | undefined;
+  /** Back-pressure: no more data is read after what is being delivered now, until `resume`. */
+  pause(): void;
+  resume(): void;
   /** Present on connections within one machine: passes descriptors beside the stream (SCM_RIGHTS), in order with it. */
   readonly descriptors?: {
     /** Sends `bytes` with the descriptor attached. The descriptor stays the caller's. */
