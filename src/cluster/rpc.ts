@@ -53,7 +53,10 @@ export class RpcError extends Error {
   override readonly name = 'RpcError';
   readonly reason: 'closed' | 'timeout' | 'unreachable' | 'refused';
   /**
-   * For 'timeout': resolves when the server can no longer touch the call's payload and into (late reply, or closed connection).
+   * Resolves when the server can no longer touch the call's payload and into: at the late reply, or when the server's side of the connection is
+   * closed, which it does once it serves none of its calls (or when its process ends). Closing the client does not bring that about by itself: a
+   * frozen server that wakes up again still finds the request. A payload whose checksums the server verifies may be
+   * reused earlier (the server then refuses it); `into` never.
    */
   readonly settled: Promise<void>;
   constructor(reason: RpcError['reason'], message: string, settled: Promise<void> = Promise.resolve()) {
