@@ -1,0 +1,189 @@
+/**
+ * Brings a fragment store's view up to what its log files and tombstones say, before it serves:
+ *
+ * 1. Each file is scanned behind what the index covers; all of it when there is no index. A fragment found there counts if its payload is
+ *    whole (a crash leaves torn ones, and none of those was acknowledged), if no tombstone names it, and if no newer generation is known.
+ * 2. Tombstones that were not released are applied to the index again, and their regions given back if the headers are still there.
+ * 3. What lies between the fragments found, torn or dropped, is given back; the last file is appended to where its fragments end.
+ *
+ * When the index was lost only the newest file's payloads are read: a torn fragment in an older one is as bad as a rotten one,
+ * which its readers notice, and as an orphan, which its writer notices.
+ */
+import { BLOCK_BYTES } from '../base/units.ts';
+import type { IndexedFile } from '../format/storage-index.ts';
+import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
+import type { Tombstone, TombstonePage } from '../format/storage-tombstones.ts';
+import type { Platform } from '../platform/platform.ts';
+import type { FragmentIndex } from './fragment-index.ts';
+import { type FoundFragment, FragmentScanner } from './fragment-scan.ts';
+import type { LogFile } from './log-file.ts';
+import type { LogFiles } from './log-files.ts';
+import type { Region } from './reclaimer.ts';
+
+export interface RecoveryInput {
+  readonly platform: Platform;
+  readonly nonce: Buffer;
+  readonly index: FragmentIndex;
+  /** As of the index's last checkpoint; empty and `rebuilding` when it was lost. */
+  readonly indexedFiles: ReadonlyMap<number, IndexedFile>;
+  readonly rebuilding: boolean;
+  readonly logs: LogFiles;
+  /** Those not released. */
+  readonly tombstonePages: readonly TombstonePage[];
+}
+
+export interface RecoveryReport {
+  /** What can be given back to the disk. */
+  readonly regions: readonly Region[];
+  readonly scannedBytes: number;
+  readonly foundFragments: number;
+  readonly tornFragments: number;
+}
+
+export class FragmentRecovery {
+  readonly #input: RecoveryInput;
+  readonly #scanner: FragmentScanner;
+  /** Newest tombstone of each (segment, position). */
+  readonly #tombstones = new Map<string, Tombstone>();
+  readonly #regions: Region[] = [];
+  #scannedBytes = 0;
+  #found = 0;
+  #torn = 0;
+
+  constructor(input: RecoveryInput) {
+    this.#input = input;
+    this.#scanner = new FragmentScanner(input.platform, input.nonce);
+    for (const page of input.tombstonePages) {
+      for (const tombstone of page.tombstones) {
+        const name = `${tombstone.segmentId}/${tombstone.position}`;
+        const known = this.#tombstones.get(name);
+        if (known === undefined || known.generation <= tombstone.generation) {
+          this.#tombstones.set(name, tombstone);
+        }
+      }
+    }
+  }
+
+  async run(): Promise<RecoveryReport> {
+    const { logs, indexedFiles, rebuilding } = this.#input;
+    const opened: LogFile[] = [];
+    for (const fileId of await logs.listIds()) {
+      const log = await logs.open(fileId);
+      if (log === undefined) continue;
+      const indexed = indexedFiles.get(fileId);
+      if (indexed !== undefined) {
+        log.liveBytes = indexed.liveBytes;
+        log.liveFragments = indexed.liveFragments;
+        log.tailBytes = indexed.indexedTo;
+      }
+      log.sealed = true;
+      opened.push(log);
+    }
+    const last = opened.at(-1);
+    for (const log of opened) {
+      if (indexedFiles.get(log.fileId)?.sealed !== true)
+        await this.#scanEnd(log, !rebuilding || log === last);
+    }
+    await this.#applyTombstones();
+    if (last !== undefined && indexedFiles.get(last.fileId)?.sealed !== true) {
+      last.sealed = false;
+      logs.resume(last);
+    }
+    return {
+      regions: this.#regions,
+      scannedBytes: this.#scannedBytes,
+      foundFragments: this.#found,
+      tornFragments: this.#torn,
+    };
+  }
+
+  async #scanEnd(log: LogFile, verify: boolean): Promise<void> {
+    const from = log.tailBytes;
+    this.#scannedBytes += log.allocatedBytes - from;
+    for await (const found of this.#scanner.scan(log.file, log.fileId, from, log.allocatedBytes)) {
+      const end = found.headerOffset + found.headerBytes + found.description.fragmentBlocks * BLOCK_BYTES;
+      const gap = found.headerOffset - log.tailBytes;
+      if (gap > 0) this.#giveBack(log, log.tailBytes, gap);
+      log.tailBytes = Math.min(end, log.allocatedBytes);
+      if (!(await this.#take(log, found, verify))) {
+        this.#giveBack(log, found.headerOffset, log.tailBytes - found.headerOffset);
+      }
+    }
+    if (log.allocatedBytes > log.tailBytes) {
+      await log.file.truncate(log.tailBytes);
+      log.allocatedBytes = log.tailBytes;
+    }
+  }
+
+  #giveBack(log: LogFile, offset: number, lengthBytes: number): void {
+    this.#regions.push({ fileId: log.fileId, offset, lengthBytes });
+  }
+
+  /** False: the fragment does not count. */
+  async #take(log: LogFile, found: FoundFragment, verify: boolean): Promise<boolean> {
+    const { index } = this.#input;
+    const { segmentId, position, generation, fragmentBlocks, nodes } = found.description;
+    const known = index.get(segmentId, position);
+    if (known?.fileId === log.fileId && known.headerOffset === found.headerOffset) return true;
+    const tombstone = this.#tombstones.get(`${segmentId}/${position}`);
+    if (tombstone !== undefined && tombstone.generation >= generation) return false;
+    if (known !== undefined && known.generation >= generation) return false;
+    if (verify && !(await this.#scanner.payloadIsWhole(log.file, found))) {
+      this.#torn++;
+      return false;
+    }
+    if (known !== undefined) this.#drop(segmentId, position, known.fileId, known);
+    index.put(segmentId, position, {
+      fileId: log.fileId,
+      headerOffset: found.headerOffset,
+      fragmentBlocks,
+      generation,
+      fragments: nodes.length,
+    });
+    log.liveFragments++;
+    log.liveBytes += found.headerBytes + fragmentBlocks * BLOCK_BYTES;
+    this.#found++;
+    return true;
+  }
+
+  #drop(
+    segmentId: number,
+    position: number,
+    fileId: number,
+    known: { headerOffset: number; fragmentBlocks: number; fragments: number },
+  ): void {
+    const lengthBytes =
+      fragmentHeaderBytes(known.fragmentBlocks, known.fragments) + known.fragmentBlocks * BLOCK_BYTES;
+    this.#input.index.delete(segmentId, position);
+    const log = this.#input.logs.byId.get(fileId);
+    if (log === undefined) return;
+    log.liveFragments--;
+    log.liveBytes -= lengthBytes;
+    this.#giveBack(log, known.headerOffset, lengthBytes);
+  }
+
+  async #applyTombstones(): Promise<void> {
+    const { index, logs, tombstonePages } = this.#input;
+    for (const page of tombstonePages) {
+      for (const { segmentId, position, generation, fileId, headerOffset, lengthBytes } of page.tombstones) {
+        const known = index.get(segmentId, position);
+        if (known !== undefined && known.generation <= generation) {
+          this.#drop(segmentId, position, known.fileId, known);
+          if (known.fileId === fileId && known.headerOffset === headerOffset) continue;
+        }
+        const log = logs.byId.get(fileId);
+        if (log === undefined || headerOffset >= log.tailBytes) continue;
+        // Deleted from the index before its hole was made? Only the very fragment is given back.
+        const found = await this.#scanner.headerAt(log.file, fileId, headerOffset);
+        const same =
+          found?.description.segmentId === segmentId &&
+          found.description.position === position &&
+          found.description.generation <= generation;
+        const live = index.get(segmentId, position);
+        if (same && !(live?.fileId === fileId && live.headerOffset === headerOffset)) {
+          this.#giveBack(log, headerOffset, lengthBytes);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,569 @@
+/**
+ * The fragments of one storage node: put, get, free, list. Owns the node's storage directory:
+ *
+ *   state.slot       term and identity         tombstones.ring   frees whose headers may still be readable
+ *   00000001.tlog    log files: the truth      index/            `level`: where each fragment lies, a view
+ *
+ * A put is acknowledged when header and payload are durable; a free when its tombstone is. Nothing is overwritten in place. Every
+ * block that leaves here through `get` was checked. The store knows nothing of files, extents or liveness.
+ */
+import { LRUCache } from 'lru-cache';
+import { assert } from '../base/assert.ts';
+import { BLOCK_BYTES, MIB } from '../base/units.ts';
+import type { FragmentDescription } from '../format/fragment-header.ts';
+import type { IndexedFragment } from '../format/storage-index.ts';
+import {
+  decodeFragmentHeader,
+  encodeFragmentHeader,
+  fragmentHeaderBytes,
+} from '../format/storage-log-file.ts';
+import type {
+  FragmentKey,
+  FragmentLocation,
+  FragmentName,
+  ListReply,
+  StorageStatistics,
+} from '../format/storage-messages.ts';
+import {
+  decodeStorageSlotState,
+  encodeStorageSlotState,
+  type StorageSlotState,
+  slotKinds,
+} from '../format/storage-slot.ts';
+import type { Tombstone } from '../format/storage-tombstones.ts';
+import type { DiskFile, Platform } from '../platform/platform.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { FragmentIndex } from './fragment-index.ts';
+import { FragmentReader, fragmentLengthBytes, locationOf } from './fragment-reader.ts';
+import { FragmentRecovery } from './fragment-recovery.ts';
+import { IndexCheckpoints } from './index-checkpoints.ts';
+import type { LogFile } from './log-file.ts';
+import { type Claim, LogFiles, logFileBytesFor } from './log-files.ts';
+import { Reclaimer } from './reclaimer.ts';
+import { SlotFile } from './slot-file.ts';
+import { refusalOf, StorageError, StorageUnusable } from './storage-error.ts';
+import { RING_PAGES, TombstoneRing } from './tombstone-ring.ts';
+
+export interface FragmentStoreOptions {
+  readonly directory: string;
+  readonly nodeId: number;
+  /** 16 bytes. */
+  readonly volumeId: Buffer;
+  /** Bytes that fragments may take with their headers; the disk itself limits when it is left out. */
+  readonly capacityBytes?: number;
+  readonly logFileBytes?: number;
+  /** Log files grow in steps of this. */
+  readonly growBytes?: number;
+  /** Disk space that puts leave alone. */
+  readonly reserveBytes?: number;
+}
+
+export interface PutResult {
+  readonly location: FragmentLocation;
+  readonly freeBytes: number;
+}
+
+const HEADER_BUFFER_BYTES = 2 * BLOCK_BYTES;
+const HEADER_BUFFERS = 64;
+const REMEMBERED_FREES = 8192;
+const SPACE_REFRESH_MS = 1000;
+
+export class FragmentStore {
+  readonly #platform: Platform;
+  readonly #options: FragmentStoreOptions;
+  readonly #slot: SlotFile;
+  #state: StorageSlotState;
+  readonly #index: FragmentIndex;
+  readonly #logs: LogFiles;
+  readonly #ring: TombstoneRing;
+  readonly #reclaimer: Reclaimer;
+  readonly #headers: BufferPool;
+  readonly #reader: FragmentReader;
+  readonly #checkpoints: IndexCheckpoints;
+  /** Puts in flight by fragment: a second one, or a free, waits for the first. */
+  readonly #putting = new Map<string, Promise<PutResult>>();
+  readonly #freeing = new Set<Promise<unknown>>();
+  /** Frees of late: a put that was on its way when its segment was given up is refused. */
+  readonly #freedGenerations = new LRUCache<string, number>({ max: REMEMBERED_FREES });
+  #usedBytes = 0;
+  /** Of puts under way: not yet counted as used. */
+  #reservedBytes = 0;
+  /** Of those, what has no place in a log file yet. */
+  #unplacedBytes = 0;
+  #fragments = 0;
+  #spaceAskedMs = 0;
+  #closing = false;
+  readonly #counters = { puts: 0, gets: 0, frees: 0, bytesWritten: 0, bytesRead: 0, corruptBlocks: 0 };
+
+  private constructor(
+    platform: Platform,
+    options: FragmentStoreOptions,
+    slot: SlotFile,
+    state: StorageSlotState,
+    index: FragmentIndex,
+    logs: LogFiles,
+    ring: TombstoneRing,
+  ) {
+    this.#platform = platform;
+    this.#options = options;
+    this.#slot = slot;
+    this.#state = state;
+    this.#index = index;
+    this.#logs = logs;
+    this.#ring = ring;
+    this.#headers = new BufferPool(platform.memory, HEADER_BUFFERS, HEADER_BUFFER_BYTES);
+    this.#reader = new FragmentReader(platform.kernels, this.#headers, state.nonce);
+    this.#checkpoints = new IndexCheckpoints(platform, index, logs, ring, state.nonce);
+    this.#reclaimer = new Reclaimer(platform, logs, ring, (released, removed) =>
+      this.#checkpoints.run(released, removed),
+    );
+  }
+
+  static async open(platform: Platform, options: FragmentStoreOptions): Promise<FragmentStore> {
+    const { directory, nodeId, volumeId } = options;
+    assert(volumeId.length === 16, 'a volume id has 16 bytes');
+    await platform.disk.makeDirectory(directory);
+    const { totalBytes } = await platform.disk.space(directory);
+    const { slot, state } = await openState(platform, options);
+    const { nonce } = state;
+    const {
+      index,
+      state: indexState,
+      files,
+    } = await FragmentIndex.open(platform, `${directory}/index`, nonce);
+    const logs = new LogFiles(platform, {
+      directory,
+      nodeId,
+      volumeId,
+      nonce,
+      logFileBytes:
+        options.logFileBytes ?? logFileBytesFor(Math.min(options.capacityBytes ?? totalBytes, totalBytes)),
+      growBytes: options.growBytes ?? 32 * MIB,
+      reserveBytes: options.reserveBytes ?? Math.min(64 * MIB, Math.floor(totalBytes / 32)),
+    });
+    logs.nextFileId = indexState?.nextFileId ?? 1;
+    const { ring, pages } = await TombstoneRing.open(
+      platform,
+      `${directory}/tombstones.ring`,
+      nonce,
+      indexState?.releasedTombstones ?? 0,
+    );
+    const store = new FragmentStore(platform, options, slot, state, index, logs, ring);
+    const report = await new FragmentRecovery({
+      platform,
+      nonce,
+      index,
+      indexedFiles: files,
+      rebuilding: indexState === undefined,
+      logs,
+      tombstonePages: pages,
+    }).run();
+    for (const log of logs.byId.values()) {
+      store.#usedBytes += log.liveBytes;
+      store.#fragments += log.liveFragments;
+    }
+    for (const region of report.regions) store.#reclaimer.add(region);
+    await logs.refreshSpace();
+    const { scannedBytes, foundFragments, tornFragments } = report;
+    platform.log.info('fragments-recovered', {
+      fragments: store.#fragments,
+      logFiles: logs.byId.size,
+      rebuilt: indexState === undefined,
+      scannedBytes,
+      foundFragments,
+      tornFragments,
+    });
+    return store;
+  }
+
+  get term(): number {
+    return this.#state.term;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  get capacityBytes(): number {
+    return this.#options.capacityBytes ?? this.#usedBytes + this.freeBytes;
+  }
+
+  /** What may still be put, headers included. */
+  get freeBytes(): number {
+    const capacity = this.#options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
+    const disk = this.#logs.availableBytes + this.#reclaimer.pendingBytes;
+    return Math.max(
+      0,
+      Math.min(capacity - this.#usedBytes - this.#reservedBytes, disk - this.#unplacedBytes),
+    );
+  }
+
+  /**
+   * Stores a fragment durably. Again with the same generation is fine and changes nothing; a higher generation replaces. Refuses
+   * with full, fenced, conflict (older than what is held, or freed already), corrupt (payload does not match the checksums), invalid.
+   */
+  async put(description: FragmentDescription, payload: Uint8Array): Promise<PutResult> {
+    const name = `${description.segmentId}/${description.position}`;
+    for (;;) {
+      this.#mustServe(description.term);
+      const other = this.#putting.get(name);
+      if (other === undefined) break;
+      await other.catch(() => undefined); // its own caller hears of it
+    }
+    const put = this.#putNew(name, description, payload);
+    this.#putting.set(name, put);
+    try {
+      return await put;
+    } finally {
+      this.#putting.delete(name);
+    }
+  }
+
+  async #putNew(name: string, description: FragmentDescription, payload: Uint8Array): Promise<PutResult> {
+    const { segmentId, position, generation, fragmentBlocks, nodes } = description;
+    if (payload.length !== fragmentBlocks * BLOCK_BYTES) {
+      throw new StorageError(
+        { reason: 'invalid' },
+        `payload of ${payload.length} bytes for ${fragmentBlocks} blocks`,
+      );
+    }
+    const held = this.#index.get(segmentId, position);
+    if (held?.generation === generation) return this.#putResult(held);
+    const freed = this.#freedGenerations.get(name) ?? -1;
+    if ((held !== undefined && held.generation > generation) || freed >= generation) {
+      throw new StorageError(
+        { reason: 'conflict' },
+        `fragment ${name} generation ${generation} was superseded`,
+      );
+    }
+    this.#reader.verify(payload, description.checksums, 0);
+    const headerBytes = fragmentHeaderBytes(fragmentBlocks, nodes.length);
+    const lengthBytes = headerBytes + payload.length;
+    if (lengthBytes > this.freeBytes) {
+      this.#askForSpace();
+      throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
+    }
+    await this.#checkpoints.admit();
+    this.#reservedBytes += lengthBytes;
+    try {
+      const claim = await this.#claim(lengthBytes);
+      await this.#write(claim, description, headerBytes, payload);
+      const entry: IndexedFragment = {
+        fileId: claim.log.fileId,
+        headerOffset: claim.offset,
+        fragmentBlocks,
+        generation,
+        fragments: nodes.length,
+      };
+      this.#account(claim, segmentId, position, entry, lengthBytes);
+      if (held !== undefined) await this.#bury([{ segmentId, position, ...held }]);
+      return this.#putResult(entry);
+    } finally {
+      this.#reservedBytes -= lengthBytes;
+    }
+  }
+
+  async #claim(lengthBytes: number): Promise<Claim> {
+    this.#unplacedBytes += lengthBytes;
+    try {
+      try {
+        return await this.#logs.claim(lengthBytes);
+      } catch (error) {
+        if (this.#reclaimer.pendingBytes === 0) throw error;
+        await this.#reclaimer.run(); // what was freed just now may be what is missing
+        return await this.#logs.claim(lengthBytes);
+      }
+    } catch (error) {
+      throw refusalOf(error, 'growing the log');
+    } finally {
+      this.#unplacedBytes -= lengthBytes;
+    }
+  }
+
+  async #write(
+    { log, offset }: Claim,
+    description: FragmentDescription,
+    headerBytes: number,
+    payload: Uint8Array,
+  ): Promise<void> {
+    const buffer = await this.#headers.take();
+    try {
+      const header = buffer.subarray(0, headerBytes);
+      const place = { fileId: log.fileId, headerOffset: offset, nonce: this.#state.nonce };
+      encodeFragmentHeader(place, description, header, this.#platform.kernels.crc32c);
+      await log.file.write([header, payload], offset, { durable: true });
+    } catch (error) {
+      log.written(offset);
+      this.#reclaimer.add({ fileId: log.fileId, offset, lengthBytes: headerBytes + payload.length });
+      throw refusalOf(error, 'writing a fragment');
+    } finally {
+      this.#headers.give(buffer);
+    }
+  }
+
+  #account(
+    { log, offset }: Claim,
+    segmentId: number,
+    position: number,
+    entry: IndexedFragment,
+    lengthBytes: number,
+  ): void {
+    // Replaced in the same turn: the index names the new one from here on.
+    this.#index.put(segmentId, position, entry);
+    log.liveFragments++;
+    log.liveBytes += lengthBytes;
+    log.written(offset);
+    this.#fragments++;
+    this.#usedBytes += lengthBytes;
+    this.#counters.puts++;
+    this.#counters.bytesWritten += lengthBytes;
+    this.#checkpoints.note(lengthBytes);
+  }
+
+  #putResult(entry: IndexedFragment): PutResult {
+    return { location: locationOf(entry), freeBytes: this.freeBytes };
+  }
+
+  /** Blocks [firstBlock, firstBlock + blockCount) of the fragment into `into` (page-aligned), checked. Refuses with missing, corrupt. */
+  async get(name: FragmentName, firstBlock: number, blockCount: number, into: Uint8Array): Promise<void> {
+    this.#mustServe(undefined);
+    const entry = this.#find(name);
+    const lengthBytes = blockCount * BLOCK_BYTES;
+    if (blockCount < 1 || firstBlock + blockCount > entry.fragmentBlocks || into.length < lengthBytes) {
+      throw new StorageError(
+        { reason: 'invalid' },
+        `blocks ${firstBlock}+${blockCount} of ${entry.fragmentBlocks}`,
+      );
+    }
+    try {
+      await this.#reader.read(this.#logOf(entry), name, entry, firstBlock, into.subarray(0, lengthBytes));
+    } catch (error) {
+      this.#find(name); // freed while it was read? Then its bytes were never wrong
+      if (error instanceof StorageError && error.refusal.reason === 'corrupt') this.#noteCorrupt(name, error);
+      throw refusalOf(error, 'reading a fragment');
+    }
+    this.#counters.gets++;
+    this.#counters.bytesRead += lengthBytes;
+  }
+
+  #logOf(entry: IndexedFragment): LogFile {
+    const log = this.#logs.byId.get(entry.fileId);
+    assert(log !== undefined, 'an indexed fragment lies in an open log file');
+    return log;
+  }
+
+  #noteCorrupt(name: FragmentName, error: StorageError): void {
+    this.#counters.corruptBlocks++;
+    const { segmentId, position } = name;
+    this.#platform.log.warn('fragment-corrupt', { segmentId, position, why: error.message });
+  }
+
+  #find(name: FragmentName): IndexedFragment {
+    const entry = this.#index.get(name.segmentId, name.position);
+    if (entry?.generation === name.generation) return entry;
+    const { segmentId, position, generation } = name;
+    throw new StorageError(
+      { reason: 'missing' },
+      `no fragment ${segmentId}/${position} generation ${generation}`,
+    );
+  }
+
+  /** Frees what is held of each name up to its generation; durable when it resolves. Returns how many were there. */
+  async free(term: number, names: readonly FragmentName[]): Promise<number> {
+    this.#mustServe(term);
+    const work = this.#freeAll(names);
+    this.#freeing.add(work);
+    try {
+      return await work;
+    } catch (error) {
+      throw refusalOf(error, 'freeing fragments');
+    } finally {
+      this.#freeing.delete(work);
+    }
+  }
+
+  async #freeAll(names: readonly FragmentName[]): Promise<number> {
+    for (const { segmentId, position, generation } of names) {
+      const name = `${segmentId}/${position}`;
+      this.#freedGenerations.set(name, Math.max(generation, this.#freedGenerations.get(name) ?? 0));
+    }
+    for (const { segmentId, position } of names) {
+      await this.#putting.get(`${segmentId}/${position}`)?.catch(() => undefined); // its own caller hears of it
+    }
+    const held: (FragmentKey & IndexedFragment)[] = [];
+    for (const { segmentId, position, generation } of names) {
+      const entry = this.#index.get(segmentId, position);
+      if (entry !== undefined && entry.generation <= generation) held.push({ segmentId, position, ...entry });
+    }
+    this.#counters.frees += held.length;
+    await this.#bury(held);
+    return held.length;
+  }
+
+  /** Makes it durable that these are gone, then forgets them and has their space reclaimed. */
+  async #bury(held: readonly (FragmentKey & IndexedFragment)[]): Promise<void> {
+    if (held.length === 0) return;
+    const tombstones = held.map((fragment): Tombstone => {
+      const { segmentId, position, generation, fileId, headerOffset } = fragment;
+      return {
+        segmentId,
+        position,
+        generation,
+        fileId,
+        headerOffset,
+        lengthBytes: fragmentLengthBytes(fragment),
+      };
+    });
+    await this.#ring.write(tombstones, () => {
+      for (const tombstone of tombstones) this.#forget(tombstone);
+    });
+    if (this.#ring.pagesInUse > RING_PAGES / 2) this.#ring.onFull?.();
+  }
+
+  #forget({ segmentId, position, fileId, headerOffset, lengthBytes }: Tombstone): void {
+    const entry = this.#index.get(segmentId, position);
+    if (entry?.fileId === fileId && entry.headerOffset === headerOffset)
+      this.#index.delete(segmentId, position);
+    const log = this.#logs.byId.get(fileId);
+    assert(log !== undefined, 'a fragment is forgotten before its log file is removed');
+    log.liveFragments--;
+    log.liveBytes -= lengthBytes;
+    this.#fragments--;
+    this.#usedBytes -= lengthBytes;
+    this.#reader.forget(fileId, headerOffset);
+    this.#reclaimer.add({ fileId, offset: headerOffset, lengthBytes });
+    this.#checkpoints.note(0);
+  }
+
+  async list(afterSegmentId: number, afterPosition: number, limit: number): Promise<ListReply> {
+    this.#mustServe(undefined);
+    const found = await this.#index.list(afterSegmentId, afterPosition, limit + 1);
+    const fragments = found.slice(0, limit).map(({ segmentId, position, generation, fragmentBlocks }) => {
+      return { segmentId, position, generation, fragmentBlocks };
+    });
+    return { more: found.length > limit, fragments };
+  }
+
+  async describe(key: FragmentKey): Promise<FragmentDescription> {
+    this.#mustServe(undefined);
+    const { segmentId, position } = key;
+    const entry = this.#index.get(segmentId, position);
+    if (entry === undefined)
+      throw new StorageError({ reason: 'missing' }, `no fragment ${segmentId}/${position}`);
+    try {
+      return await this.#reader.describe(this.#logOf(entry), key, entry);
+    } catch (error) {
+      throw refusalOf(error, 'reading a fragment header');
+    }
+  }
+
+  locate(name: FragmentName): FragmentLocation {
+    this.#mustServe(undefined);
+    return locationOf(this.#find(name));
+  }
+
+  /** A read-only handle whose descriptor can be passed to another process. It stays the store's. */
+  async shareLogFile(fileId: number): Promise<DiskFile> {
+    this.#mustServe(undefined);
+    const log = this.#logs.byId.get(fileId);
+    if (log === undefined) throw new StorageError({ reason: 'missing' }, `no log file ${fileId}`);
+    log.retain();
+    try {
+      return await log.shared();
+    } catch (error) {
+      throw refusalOf(error, 'opening a log file');
+    } finally {
+      log.release();
+    }
+  }
+
+  /** Puts and frees of terms before this one are refused from now on, also after a restart; those under way are over when it resolves. */
+  async fence(term: number): Promise<void> {
+    this.#mustServe(term);
+    const before = this.#state;
+    this.#state = { ...before, term };
+    if (term > before.term) {
+      try {
+        await this.#slot.write(encodeStorageSlotState(this.#state));
+      } catch (error) {
+        throw refusalOf(error, 'storing the term');
+      }
+    }
+    await Promise.allSettled([...this.#putting.values(), ...this.#freeing]);
+  }
+
+  statistics(): StorageStatistics {
+    return {
+      capacityBytes: this.capacityBytes,
+      usedBytes: this.#usedBytes,
+      freeBytes: this.freeBytes,
+      fragments: this.#fragments,
+      logFiles: this.#logs.byId.size,
+      term: this.#state.term,
+      ...this.#counters,
+    };
+  }
+
+  /** Asks the disk anew how much is free, if that was long ago. In the background: freeBytes follows. */
+  #askForSpace(): void {
+    const nowMs = this.#platform.clock.monotonicMs();
+    if (nowMs - this.#spaceAskedMs < SPACE_REFRESH_MS) return;
+    this.#spaceAskedMs = nowMs;
+    this.#logs.refreshSpace().catch((error: unknown) => {
+      this.#platform.log.warn('space-unknown', { why: String(error) });
+    });
+  }
+
+  /** For pings: fresh enough, in this turn. */
+  space(): { freeBytes: number; usedBytes: number; capacityBytes: number } {
+    this.#askForSpace();
+    return { freeBytes: this.freeBytes, usedBytes: this.#usedBytes, capacityBytes: this.capacityBytes };
+  }
+
+  #mustServe(term: number | undefined): void {
+    if (this.#closing) throw new StorageError({ reason: 'busy' }, 'the node is stopping');
+    if (term !== undefined && term < this.#state.term) {
+      const known = this.#state.term;
+      throw new StorageError({ reason: 'fenced', term: known }, `term ${term} is older than ${known}`);
+    }
+  }
+
+  /** Finishes what is under way, reclaims what can be, and leaves an index that needs no scan. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await Promise.allSettled([...this.#putting.values(), ...this.#freeing]);
+    try {
+      await this.#reclaimer.run(); // ends with a checkpoint
+    } catch (error) {
+      this.#platform.log.warn('closed-without-checkpoint', { why: String(error) });
+    }
+    await this.#reclaimer.close();
+    await this.#checkpoints.stop();
+    await this.#logs.close();
+    await this.#ring.close();
+    await this.#index.close();
+    await this.#slot.close();
+  }
+}
+
+async function openState(
+  platform: Platform,
+  { directory, nodeId, volumeId }: FragmentStoreOptions,
+): Promise<{ slot: SlotFile; state: StorageSlotState }> {
+  const path = `${directory}/state.slot`;
+  const opened = await SlotFile.open(platform, path, slotKinds.storage);
+  if (opened !== undefined) {
+    const state = decodeStorageSlotState(opened.payload);
+    if (state.volumeId.equals(volumeId) && state.nodeId === nodeId) return { slot: opened.slot, state };
+    await opened.slot.close();
+    throw new StorageUnusable(`${directory} belongs to node ${state.nodeId} of another volume or place`);
+  }
+  if ((await platform.disk.list(directory)).some((name) => name.endsWith('.tlog'))) {
+    throw new StorageUnusable(
+      `${path} is missing beside log files: restore it or start with an empty directory`,
+    );
+  }
+  const state: StorageSlotState = { term: 0, nodeId, volumeId, nonce: platform.random.bytes(16) };
+  const slot = await SlotFile.create(platform, path, slotKinds.storage, encodeStorageSlotState(state));
+  return { slot, state };
+}

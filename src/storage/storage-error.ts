@@ -1,0 +1,41 @@
+/**
+ * Why a storage or journal request was refused: the internal conditions of this layer, mapped to RPC statuses in node-service.ts and nowhere
+ * else. Thrown, because each ends the request; none of them is a bug.
+ */
+import { MachineError } from '../platform/platform.ts';
+
+export type StorageRefusal =
+  | { readonly reason: 'missing' }
+  | { readonly reason: 'corrupt'; readonly blockIndex: number }
+  | { readonly reason: 'full' }
+  | { readonly reason: 'fenced'; readonly term: number }
+  | { readonly reason: 'ioError' }
+  | { readonly reason: 'invalid' }
+  | { readonly reason: 'conflict' }
+  | { readonly reason: 'busy' };
+
+export class StorageError extends Error {
+  override readonly name = 'StorageError';
+  readonly refusal: StorageRefusal;
+  constructor(refusal: StorageRefusal, message: string) {
+    super(message);
+    this.refusal = refusal;
+  }
+}
+
+const noSpaceCodes = new Set(['ENOSPC', 'EDQUOT']);
+
+export function isNoSpace(error: unknown): boolean {
+  return error instanceof MachineError && noSpaceCodes.has(error.code);
+}
+
+/** An expected failure of the machine as a refusal; anything else is a bug and goes on as it is. */
+export function refusalOf(error: unknown, doing: string): unknown {
+  if (!(error instanceof MachineError)) return error;
+  return new StorageError({ reason: isNoSpace(error) ? 'full' : 'ioError' }, `${doing}: ${error.message}`);
+}
+
+/** The data directory holds what this node must not touch or cannot understand. The node does not start. */
+export class StorageUnusable extends Error {
+  override readonly name = 'StorageUnusable';
+}
