@@ -1,7 +1,7 @@
 /**
  * The typed face of the addon's /dev/fuse functions. Results below zero are errno numbers, negated.
  */
-import { assert } from '../base/assert.ts';
+import { AssertionError, assert } from '../base/assert.ts';
 import { nativeAddon } from '../platform/native/addon.ts';
 import type { Reply } from './reply.ts';
 import type { Request } from './request.ts';
@@ -44,7 +44,8 @@ export class Channel {
 
   constructor(descriptor: number, request: Request, reply: Reply, onReadable: () => void) {
     const handle = this.#addon.fuseChannelCreate(descriptor, request.buffer, reply.buffer, onReadable);
-    assert(typeof handle === 'object', `no channel over descriptor ${descriptor}: ${String(handle)}`);
+    if (typeof handle === 'number')
+      throw new AssertionError(`no channel over descriptor ${descriptor}: ${handle}`);
     this.#handle = handle;
     this.#reply = reply;
   }
