@@ -1,0 +1,69 @@
+/** Attributes as stat(2) shows them: the committed inode, overlaid with what is written but not committed. */
+import { BLOCK_BYTES } from '../base/units.ts';
+import type { Inode, MetadataManager, Timestamp } from '../metadata/metadata.ts';
+import type { Clock } from '../platform/platform.ts';
+import { newBlockMap } from './block-maps.ts';
+import type { Attributes } from './file-system.ts';
+import type { InodeState } from './inode-state.ts';
+import { isDirectory, isRegular } from './mode.ts';
+
+const SECTORS_PER_BLOCK = BLOCK_BYTES / 512;
+/** Above this many lines of pending blocks st_blocks is estimated: a stat stays quick while much is being written. */
+const MAX_COUNTED_LINES = 1024;
+
+const lineMap = newBlockMap(64);
+
+export function timestamp(clock: Clock): Timestamp {
+  const wallMs = clock.wallMs();
+  const seconds = Math.floor(wallMs / 1000);
+  return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((wallMs - seconds * 1000) * 1_000_000)) };
+}
+
+export function attributesOf(
+  inode: Inode,
+  state: InodeState | undefined,
+  metadata: MetadataManager,
+): Attributes {
+  const dirty = state?.dirtyTime;
+  let sizeBytes = state?.sizeBytes ?? inode.sizeBytes;
+  if (isDirectory(inode.mode)) sizeBytes = BLOCK_BYTES;
+  let blocks = isRegular(inode.mode) ? inode.mappedBlocks : 0;
+  if (state !== undefined && state.pending.blockCount > 0) blocks += newBlocks(inode, state, metadata);
+  return {
+    inode: inode.inode,
+    mode: inode.mode,
+    linkCount: inode.linkCount,
+    uid: inode.uid,
+    gid: inode.gid,
+    rdev: inode.rdev,
+    sizeBytes,
+    blocks512: blocks * SECTORS_PER_BLOCK,
+    atimeSeconds: inode.atimeSeconds,
+    atimeNanoseconds: inode.atimeNanoseconds,
+    mtimeSeconds: dirty?.seconds ?? inode.mtimeSeconds,
+    mtimeNanoseconds: dirty?.nanoseconds ?? inode.mtimeNanoseconds,
+    ctimeSeconds: dirty?.seconds ?? inode.ctimeSeconds,
+    ctimeNanoseconds: dirty?.nanoseconds ?? inode.ctimeNanoseconds,
+  };
+}
+
+/** Pending blocks that no committed extent has a place for yet. */
+function newBlocks(inode: Inode, state: InodeState, metadata: MetadataManager): number {
+  if (inode.mappedBlocks === 0) return state.pending.blockCount;
+  if (state.pending.lineCount > MAX_COUNTED_LINES) {
+    const most = Math.ceil(state.sizeBytes / BLOCK_BYTES) - inode.mappedBlocks;
+    return Math.max(0, Math.min(state.pending.blockCount, most));
+  }
+  const committedBlocks = Math.ceil(inode.sizeBytes / BLOCK_BYTES);
+  let count = 0;
+  state.pending.forEachLine((firstBlock, lengthBlocks, pendingBlocks) => {
+    if (firstBlock >= committedBlocks) {
+      count += pendingBlocks;
+      return;
+    }
+    metadata.mapBlocks(inode.inode, firstBlock, lengthBlocks, lineMap);
+    for (let at = 0; at < lengthBlocks; at++)
+      if (lineMap.segmentIds[at] === 0 && state.pending.has(firstBlock + at)) count += 1;
+  });
+  return count;
+}
