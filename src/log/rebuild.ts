@@ -1,0 +1,143 @@
+/**
+ * Rebuilds a range of blocks of one fragment from the same range of any k others, reading no more than that.
+ *
+ * Sources are read without checking at first, since nobody here knows their checksums; the result is what is checked. If it is wrong, one of
+ * the sources is: they are read again through their nodes, which check them, and the bad one is left out.
+ *
+ * Memory: one piece of the scratch pool an attempt, for all sources and the result, so that any number of rebuilds at once cannot wait
+ * for each other in a circle. A source that is too slow keeps the piece until its transfer is over; the next attempt takes another one.
+ */
+import { assert } from '../base/assert.ts';
+import { MAX_REQUEST_BYTES } from '../base/limits.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
+import type { Kernels } from '../platform/platform.ts';
+import { FragmentRead, type ReadOutcome } from './fragment-read.ts';
+import type { FragmentReader } from './fragment-reader.ts';
+import type { ReadPool } from './read-pool.ts';
+import type { ReadWatch } from './read-watch.ts';
+
+const SCRATCH_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
+
+/** What to rebuild, and how to tell that it is right. */
+export interface RebuildRange {
+  readonly record: SegmentRecord;
+  readonly position: number;
+  readonly firstBlock: number;
+  readonly count: number;
+  readonly checksums: Uint32Array;
+  readonly checksumIndex: number;
+}
+
+/** 'stale': nodes that answer do not know the segment. 'lost': too few fragments can be had. */
+export type RebuildOutcome = 'ok' | 'stale' | 'lost';
+
+export interface RebuildParts {
+  readonly fragments: FragmentReader;
+  readonly watch: ReadWatch;
+  readonly kernels: Kernels;
+  readonly scratch: ReadPool;
+}
+
+/** Most blocks that one attempt has scratch memory for. */
+export function rebuildStripBlocks(record: SegmentRecord): number {
+  return Math.floor(SCRATCH_BLOCKS / (record.dataFragments + 1));
+}
+
+/** `deliver` gets the checked bytes; they are valid during the call only. At most rebuildStripBlocks(record) blocks. */
+export async function rebuildStrip(
+  parts: RebuildParts,
+  range: RebuildRange,
+  deliver: (bytes: Uint8Array) => void,
+): Promise<RebuildOutcome> {
+  const { record } = range;
+  assert(range.count <= rebuildStripBlocks(record), `a strip of ${range.count} blocks`);
+  const verdicts = new Map<number, ReadOutcome | 'slow'>();
+  for (let throughNodes = false; ; ) {
+    const positions = chooseSources(parts.fragments, range, verdicts);
+    if (positions === undefined) return verdictOf(verdicts);
+    const result = await attempt(parts, range, positions, throughNodes, verdicts, deliver);
+    if (result === 'ok') return 'ok';
+    if (result === 'wrong') {
+      if (throughNodes) return 'lost';
+      throughNodes = true;
+    }
+  }
+}
+
+/** Which k fragments to read: those of nodes that answer before those that hesitate; data before parity. */
+export function chooseSources(
+  fragments: FragmentReader,
+  range: Pick<RebuildRange, 'record' | 'position'>,
+  verdicts: ReadonlyMap<number, unknown>,
+): number[] | undefined {
+  const { nodes, dataFragments } = range.record;
+  const able: { position: number; reluctance: number }[] = [];
+  nodes.forEach((nodeId, position) => {
+    if (position === range.position || verdicts.has(position)) return;
+    const reluctance = fragments.reluctance(nodeId);
+    if (reluctance < 2) able.push({ position, reluctance });
+  });
+  if (able.length < dataFragments) return undefined;
+  able.sort((a, b) => a.reluctance - b.reluctance || a.position - b.position);
+  return able.slice(0, dataFragments).map((source) => source.position);
+}
+
+/** 'again': some sources could not be read, which their verdicts say; 'wrong': all were read and the result does not match. */
+async function attempt(
+  parts: RebuildParts,
+  range: RebuildRange,
+  positions: readonly number[],
+  throughNodes: boolean,
+  verdicts: Map<number, ReadOutcome | 'slow'>,
+  deliver: (bytes: Uint8Array) => void,
+): Promise<'ok' | 'again' | 'wrong'> {
+  const { record, firstBlock, count } = range;
+  const stripBytes = count * BLOCK_BYTES;
+  const scratch = await parts.scratch.whenBuffer((positions.length + 1) * stripBytes);
+  try {
+    const piece = (index: number) => scratch.bytes.subarray(index * stripBytes, (index + 1) * stripBytes);
+    const outcomes = await Promise.all(
+      positions.map((position, index) => {
+        const into = piece(index);
+        const read = new FragmentRead(record, position, firstBlock, count, into, undefined, 0, throughNodes);
+        return readSource(parts, read);
+      }),
+    );
+    outcomes.forEach((outcome, index) => {
+      if (outcome !== 'ok') verdicts.set(positions[index]!, outcome);
+    });
+    if (outcomes.some((outcome) => outcome !== 'ok')) return 'again';
+    const out = piece(positions.length);
+    const shards = new Array<Uint8Array | undefined>(record.nodes.length).fill(undefined);
+    positions.forEach((position, index) => {
+      shards[position] = piece(index);
+    });
+    const wanted = [{ index: range.position, out }];
+    parts.kernels.reconstruct(shards, record.dataFragments, record.parityFragments, wanted);
+    if (!parts.fragments.matches(out, range.checksums, range.checksumIndex)) return 'wrong';
+    deliver(out);
+    return 'ok';
+  } finally {
+    scratch.release();
+  }
+}
+
+/** Reads into memory that is kept until the transfer is over, also when it takes too long to wait for. */
+export async function readSource(
+  parts: Pick<RebuildParts, 'fragments' | 'watch' | 'scratch'>,
+  read: FragmentRead,
+): Promise<ReadOutcome | 'slow'> {
+  const reading = parts.fragments.read(read);
+  const outcome = await parts.watch.watch(reading);
+  if (outcome === 'slow') {
+    read.cancelled = true;
+    if (read.transferring) void parts.fragments.outlast(read, reading).then(parts.scratch.hold(read.into));
+  }
+  return outcome;
+}
+
+function verdictOf(verdicts: ReadonlyMap<number, ReadOutcome | 'slow'>): 'stale' | 'lost' {
+  for (const verdict of verdicts.values()) if (verdict === 'missing') return 'stale';
+  return 'lost';
+}
