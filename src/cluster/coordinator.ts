@@ -18,6 +18,11 @@ export class CoordinatorUnavailable extends Error {
   override readonly name = 'CoordinatorUnavailable';
 }
 
+/** The lease named by a write has ended. */
+export class LeaseGone extends Error {
+  override readonly name = 'LeaseGone';
+}
+
 export interface Lease {
   readonly id: string;
   /** Called once when the lease is lost (not renewed in time); its keys are gone. */

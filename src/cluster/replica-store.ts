@@ -1,0 +1,215 @@
+/**
+ * A copy of the checkpointed metadata state in a `level` database, together with the journal sequence it stands for. Journal members keep one,
+ * and so does the mount for its own view: the class is the same.
+ *
+ * Invariant: when `state.complete`, the database holds exactly the state after entry appliedSequence; a checkpoint moves both in one durable
+ * batch. While a snapshot is being installed, and after a crash in the middle of that, it is not complete.
+ *
+ * It knows nothing of what keys and values mean. Readers use `database` directly; only this class writes.
+ */
+import { assert } from '../base/assert.ts';
+import { MIB } from '../base/units.ts';
+import { FormatError } from '../format/fields.ts';
+import { MAX_REPLICA_PART_BYTES } from '../format/journal-messages.ts';
+import {
+  type ReplicaOperation,
+  type ReplicaState,
+  replicaOperationBytes,
+} from '../format/replica-messages.ts';
+import {
+  decodeStoredReplicaState,
+  encodeStoredReplicaState,
+  replicaStateKey,
+} from '../format/replica-state.ts';
+import { type Database, MachineError, type Platform } from '../platform/platform.ts';
+
+/** A checkpoint or a page that does not follow what is there. */
+export class ReplicaConflict extends Error {
+  override readonly name = 'ReplicaConflict';
+}
+
+export interface ReplicaStoreOptions {
+  readonly directory: string;
+  readonly cacheBytes?: number;
+  readonly writeBufferBytes?: number;
+}
+
+/** One moment of the state, however the store goes on. Closed exactly once. */
+export interface ReplicaView {
+  readonly appliedSequence: number;
+  /** Pairs behind `afterKey` (empty: from the start), about maxBytes of them. `end`: no more follow. */
+  read(afterKey: Uint8Array, maxBytes: number): Promise<{ operations: ReplicaOperation[]; end: boolean }>;
+  close(): Promise<void>;
+}
+
+const NOTHING: ReplicaState = { complete: false, appliedSequence: 0 };
+/** Operations that are put into a batch before other work gets its turn. */
+const SLICE = 1000;
+
+export class ReplicaStore {
+  readonly database: Database;
+  readonly #platform: Platform;
+  #state: ReplicaState;
+  /** Next page of the snapshot being installed. */
+  #nextPage: number | undefined;
+  #busy = false;
+
+  private constructor(platform: Platform, database: Database, state: ReplicaState) {
+    this.#platform = platform;
+    this.database = database;
+    this.#state = state;
+  }
+
+  /** A damaged database is replaced by an empty, incomplete one. */
+  static async open(platform: Platform, options: ReplicaStoreOptions): Promise<ReplicaStore> {
+    const { directory } = options;
+    const open = () =>
+      platform.databases.open(directory, {
+        cacheBytes: options.cacheBytes ?? 4 * MIB,
+        writeBufferBytes: options.writeBufferBytes ?? 2 * MIB,
+      });
+    let database: Database | undefined;
+    try {
+      database = await open();
+      const stored = database.getSync(replicaStateKey);
+      const state =
+        stored === undefined ? NOTHING : decodeStoredReplicaState(stored, platform.kernels.crc32c);
+      return new ReplicaStore(platform, database, state);
+    } catch (error) {
+      const damaged =
+        error instanceof FormatError || (error instanceof MachineError && error.code === 'ECORRUPT');
+      if (!damaged) throw error;
+      platform.log.warn('replica-damaged', { directory, why: error.message });
+      await database?.close();
+      await platform.databases.destroy(directory);
+      return new ReplicaStore(platform, await open(), NOTHING);
+    }
+  }
+
+  get state(): ReplicaState {
+    return this.#state;
+  }
+
+  /**
+   * Applies final values of keys, taking the state from one sequence to another: all or nothing, durably. Rejects with ReplicaConflict when the
+   * state is another one.
+   */
+  async applyCheckpoint(
+    fromSequence: number,
+    toSequence: number,
+    operations: Iterable<ReplicaOperation>,
+  ): Promise<void> {
+    assert(toSequence >= fromSequence, 'a checkpoint goes forward');
+    const { complete, appliedSequence } = this.#state;
+    if (!complete || appliedSequence !== fromSequence || this.#busy) {
+      throw new ReplicaConflict(`at ${complete ? appliedSequence : 'nothing'}, not at ${fromSequence}`);
+    }
+    await this.#exclusively(() => this.#write(operations, { complete: true, appliedSequence: toSequence }));
+  }
+
+  /** From here to endInstall the store is incomplete. */
+  async beginInstall(): Promise<void> {
+    await this.#exclusively(async () => {
+      await this.#write([], NOTHING);
+      this.#nextPage = undefined;
+      await this.database.clear({ gt: replicaStateKey });
+      this.#nextPage = 0;
+    });
+  }
+
+  async installPage(page: number, operations: Iterable<ReplicaOperation>): Promise<void> {
+    if (this.#nextPage !== page || this.#busy)
+      throw new ReplicaConflict(`page ${page} of a snapshot is out of order`);
+    await this.#exclusively(async () => {
+      await this.#write(operations, NOTHING);
+      this.#nextPage = page + 1;
+    });
+  }
+
+  async endInstall(appliedSequence: number): Promise<void> {
+    if (this.#nextPage === undefined || this.#busy)
+      throw new ReplicaConflict('no snapshot is being installed');
+    await this.#exclusively(async () => {
+      await this.#write([], { complete: true, appliedSequence });
+      this.#nextPage = undefined;
+    });
+  }
+
+  async #exclusively(run: () => Promise<void>): Promise<void> {
+    if (this.#busy) throw new ReplicaConflict('another change is under way');
+    this.#busy = true;
+    try {
+      await run();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #write(operations: Iterable<ReplicaOperation>, state: ReplicaState): Promise<void> {
+    const batch = this.database.batch();
+    try {
+      let count = 0;
+      for (const { key, value } of operations) {
+        assert(key[0] !== 0, 'keys that start with a zero byte are the store’s own');
+        if (value === undefined) batch.del(asBuffer(key));
+        else batch.put(asBuffer(key), asBuffer(value));
+        count++;
+        if (count % SLICE === 0) await new Promise<void>((resolve) => this.#platform.timers.defer(resolve));
+      }
+      batch.put(replicaStateKey, encodeStoredReplicaState(state, this.#platform.kernels.crc32c));
+    } catch (error) {
+      await batch.close();
+      throw error;
+    }
+    // A later synced write does not make earlier unsynced ones durable in `level`, so each is synced.
+    await batch.write({ sync: true });
+    this.#state = state;
+  }
+
+  /** The state as it is now; undefined when it is not complete. */
+  openView(): ReplicaView | undefined {
+    const { complete, appliedSequence } = this.#state;
+    if (!complete || this.#busy) return undefined;
+    const snapshot = this.database.snapshot();
+    return {
+      appliedSequence,
+      read: async (afterKey, maxBytes) => {
+        const gt = afterKey.length === 0 ? replicaStateKey : asBuffer(afterKey);
+        const bound = Math.min(maxBytes, MAX_REPLICA_PART_BYTES);
+        const iterator = this.database.iterator({ gt, snapshot, highWaterMarkBytes: bound });
+        try {
+          return await readPage(iterator, bound);
+        } finally {
+          await iterator.close();
+        }
+      },
+      close: () => snapshot.close(),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.database.close();
+  }
+}
+
+async function readPage(
+  iterator: ReturnType<Database['iterator']>,
+  bound: number,
+): Promise<{ operations: ReplicaOperation[]; end: boolean }> {
+  const operations: ReplicaOperation[] = [];
+  let total = 0;
+  for (;;) {
+    const pairs = await iterator.nextv(SLICE);
+    if (pairs.length === 0) return { operations, end: true };
+    for (const [key, value] of pairs) {
+      const operation = { key, value };
+      total += replicaOperationBytes(operation);
+      if (total > bound && operations.length > 0) return { operations, end: false };
+      operations.push(operation);
+    }
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
