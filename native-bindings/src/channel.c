@@ -65,14 +65,13 @@ static void free_first(tartan_channel *channel) {
 static void close_channel(tartan_channel *channel) {
   if (channel->closed) return;
   channel->closed = true;
-  uv_poll_stop(&channel->poll);
+  uv_close((uv_handle_t *)&channel->poll, on_poll_closed);
   close(channel->fd);
   while (channel->first != NULL) free_first(channel);
   channel->queued_total = 0;
   napi_delete_reference(channel->env, channel->on_data);
   napi_delete_reference(channel->env, channel->on_event);
   napi_delete_reference(channel->env, channel->buffer_ref);
-  uv_close((uv_handle_t *)&channel->poll, on_poll_closed);
 }
 
 static void emit(tartan_channel *channel, int kind, int64_t value) {

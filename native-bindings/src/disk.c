@@ -64,9 +64,8 @@ static void finish(tartan_disk *disk) {
   if (disk->finished) return;
   disk->finished = true;
   if (disk->uses_ring) {
-    uv_poll_stop(&disk->poll);
-    disk_ring_close(&disk->ring);
     uv_close((uv_handle_t *)&disk->poll, on_handle_closed);
+    disk_ring_close(&disk->ring);
   }
   napi_delete_reference(disk->env, disk->on_complete);
   napi_delete_reference(disk->env, disk->completions_ref);
@@ -207,9 +206,7 @@ static void on_prepare(uv_prepare_t *handle) { flush(handle->data); }
 
 static void on_ring_readable(uv_poll_t *handle, int status, int events) {
   tartan_disk *disk = handle->data;
-  if (disk->ring.deferred) disk_ring_enter(&disk->ring, 0);
-  uint32_t count = reap_batch(disk);
-  announce(disk, count);
+  announce(disk, reap_batch(disk));
   flush(disk);
 }
 

@@ -37,10 +37,9 @@ bool disk_advance(disk_request *request, int64_t outcome, int32_t *result);
 // Carries the request out in this thread.
 int32_t disk_execute(disk_request *request);
 
-// io_uring without a library. `deferred`: the kernel finishes completions only when asked to (disk_ring_enter).
+// io_uring without a library.
 typedef struct {
   int fd;
-  bool deferred;
   unsigned entries, unsubmitted;
   unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
   unsigned sq_mask, cq_mask;
@@ -54,7 +53,7 @@ int disk_ring_open(disk_ring *ring, unsigned entries);
 void disk_ring_close(disk_ring *ring);
 // False when the submission queue is full. The request stays where it is until its completion.
 bool disk_ring_push(disk_ring *ring, const disk_request *request, uint32_t id);
-// Hands what was pushed to the kernel, runs deferred completions and waits for `wait_count` of them.
+// Hands what was pushed to the kernel, and waits for `wait_count` completions.
 int disk_ring_enter(disk_ring *ring, unsigned wait_count);
 bool disk_ring_reap(disk_ring *ring, uint32_t *id, int32_t *outcome);
 

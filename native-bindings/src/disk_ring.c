@@ -1,7 +1,7 @@
 // The io_uring engine on raw system calls. See disk.h.
 //
 // The ring's own descriptor is what the event loop polls: it is readable while completions wait, so no eventfd has to
-// be read. Linux 6.3 and newer can defer the completion work to this thread's next enter, which spares it interrupts.
+// be read. Deferred task work (IORING_SETUP_DEFER_TASKRUN) does not make it readable, and measured no better.
 #include <linux/io_uring.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,16 +11,7 @@
 #include "common.h"
 #include "disk.h"
 
-// Newer than some distributions' headers.
-#ifndef IORING_SETUP_SINGLE_ISSUER
-#define IORING_SETUP_SINGLE_ISSUER (1u << 12)
-#endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1u << 13)
-#endif
-#ifndef IORING_FEAT_REG_REG_RING
-#define IORING_FEAT_REG_REG_RING (1u << 13)
-#endif
+// Newer than some distributions' headers; without it (before Linux 5.12) the thread pool serves better.
 #ifndef IORING_FEAT_NATIVE_WORKERS
 #define IORING_FEAT_NATIVE_WORKERS (1u << 9)
 #endif
@@ -28,32 +19,20 @@
 // A full kernel refuses a submission for a moment; after so many tries it is reported.
 #define MAX_ENTER_TRIES 1000
 
-static int setup(unsigned entries, struct io_uring_params *params, unsigned flags) {
+static int setup(unsigned entries, struct io_uring_params *params) {
   memset(params, 0, sizeof *params);
-  params->flags = flags;
   int fd = (int)syscall(SYS_io_uring_setup, entries, params);
-  return fd < 0 ? -errno : fd;
-}
-
-// The best set-up that this kernel runs well; see above.
-static int setup_best(unsigned entries, struct io_uring_params *params, bool *deferred) {
-  int fd = setup(entries, params, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-  *deferred = fd >= 0 && (params->features & IORING_FEAT_REG_REG_RING) != 0;
-  if (*deferred) return fd;
-  if (fd >= 0) close(fd);
-  fd = setup(entries, params, 0);
+  if (fd < 0) return -errno;
   unsigned needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_NATIVE_WORKERS;
-  if (fd >= 0 && (params->features & needed) != needed) {
-    close(fd);
-    return -ENOSYS;
-  }
-  return fd;
+  if ((params->features & needed) == needed) return fd;
+  close(fd);
+  return -ENOSYS;
 }
 
 int disk_ring_open(disk_ring *ring, unsigned entries) {
   struct io_uring_params params;
   memset(ring, 0, sizeof *ring);
-  ring->fd = setup_best(entries, &params, &ring->deferred);
+  ring->fd = setup(entries, &params);
   if (ring->fd < 0) return ring->fd;
   size_t sq_bytes = params.sq_off.array + params.sq_entries * sizeof(unsigned);
   size_t cq_bytes = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
@@ -131,7 +110,7 @@ bool disk_ring_push(disk_ring *ring, const disk_request *request, uint32_t id) {
 }
 
 int disk_ring_enter(disk_ring *ring, unsigned wait_count) {
-  unsigned flags = ring->deferred || wait_count > 0 ? IORING_ENTER_GETEVENTS : 0;
+  unsigned flags = wait_count > 0 ? IORING_ENTER_GETEVENTS : 0;
   for (int tries = 0; tries < MAX_ENTER_TRIES; tries++) {
     int taken = (int)syscall(SYS_io_uring_enter, ring->fd, ring->unsubmitted, wait_count, flags, NULL, 0);
     if (taken >= 0) {

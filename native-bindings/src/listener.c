@@ -133,11 +133,10 @@ static void close_listener(tartan_listener *listener) {
   // The name may be somebody else's by now.
   if (lstat(listener->path, &status) == 0 && status.st_dev == listener->device && status.st_ino == listener->inode)
     unlink(listener->path);
-  uv_poll_stop(&listener->poll);
+  uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
   close(listener->fd);
   if (listener->spare_fd >= 0) close(listener->spare_fd);
   napi_delete_reference(listener->env, listener->on_connection);
-  uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
 }
 
 // Out of descriptors: a waiting connection would wake the loop forever, so the spare one is spent on refusing it.
