@@ -5,9 +5,7 @@ import {
   constants,
   mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -18,6 +16,7 @@ import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DiskQueue, readSync, writeSync } from '../../../src/platform/native/disk-queue.ts';
 import { alignedBuffer } from '../../../src/platform/native/slab.ts';
+import { openDescriptors } from './descriptors.ts';
 
 // Not in /tmp, which may be memory without direct I/O.
 const directory = mkdtempSync('/var/tmp/tartan-disk-');
@@ -37,16 +36,6 @@ function pattern(lengthBytes: number, seed: number): Buffer {
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
-
-function openDescriptors(kind: string): number {
-  return readdirSync('/proc/self/fd').filter((name) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${name}`).includes(kind);
-    } catch {
-      return false; // the descriptor of the listing itself
-    }
-  }).length;
-}
 
 function runChild(...args: string[]) {
   const child = new URL('./children/in-flight.mjs', import.meta.url).pathname;
