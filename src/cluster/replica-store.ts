@@ -7,9 +7,10 @@
  *
  * It knows nothing of what keys and values mean. Readers use `database` directly; only this class writes.
  */
+import type { AbstractIterator } from 'abstract-level';
 import { assert } from '../base/assert.ts';
 import { MIB } from '../base/units.ts';
-import { FormatError } from '../format/fields.ts';
+import { asBuffer, FormatError } from '../format/fields.ts';
 import { MAX_REPLICA_PART_BYTES } from '../format/journal-messages.ts';
 import {
   type ReplicaOperation,
@@ -176,7 +177,7 @@ export class ReplicaStore {
       read: async (afterKey, maxBytes) => {
         const gt = afterKey.length === 0 ? replicaStateKey : asBuffer(afterKey);
         const bound = Math.min(maxBytes, MAX_REPLICA_PART_BYTES);
-        const iterator = this.database.iterator({ gt, snapshot, highWaterMarkBytes: bound });
+        const iterator = this.database.iterator({ gt, snapshot });
         try {
           return await readPage(iterator, bound);
         } finally {
@@ -193,7 +194,7 @@ export class ReplicaStore {
 }
 
 async function readPage(
-  iterator: ReturnType<Database['iterator']>,
+  iterator: AbstractIterator<Database, Buffer, Buffer>,
   bound: number,
 ): Promise<{ operations: ReplicaOperation[]; end: boolean }> {
   const operations: ReplicaOperation[] = [];
@@ -208,8 +209,4 @@ async function readPage(
       operations.push(operation);
     }
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -61,37 +61,47 @@ export function decodeJournalState(body: Buffer): JournalState {
 
 // Entries: u32 count, u32 zero, then for each u64 term, u32 length, u32 zero, bytes. Used in appends, in reads, and in journal files.
 
-const ENTRIES_HEADER_BYTES = 8;
+export const JOURNAL_ENTRIES_HEADER_BYTES = 8;
 const ENTRY_HEADER_BYTES = 16;
 
+export function journalEntryBytes(entry: JournalEntry): number {
+  return ENTRY_HEADER_BYTES + entry.bytes.length;
+}
+
 export function journalEntriesBytes(entries: readonly JournalEntry[]): number {
-  let total = ENTRIES_HEADER_BYTES;
-  for (const entry of entries) total += ENTRY_HEADER_BYTES + entry.bytes.length;
+  let total = JOURNAL_ENTRIES_HEADER_BYTES;
+  for (const entry of entries) total += journalEntryBytes(entry);
   return total;
 }
 
-export function encodeJournalEntries(entries: readonly JournalEntry[], out: Buffer, offset: number): number {
-  out.writeUInt32LE(entries.length, offset);
+export function writeJournalEntryCount(out: Buffer, offset: number, count: number): void {
+  out.writeUInt32LE(count, offset);
   out.writeUInt32LE(0, offset + 4);
-  let at = offset + ENTRIES_HEADER_BYTES;
-  for (const entry of entries) {
-    writeSafe(out, entry.term, at);
-    out.writeUInt32LE(entry.bytes.length, at + 8);
-    out.writeUInt32LE(0, at + 12);
-    out.set(entry.bytes, at + ENTRY_HEADER_BYTES);
-    at += ENTRY_HEADER_BYTES + entry.bytes.length;
-  }
+}
+
+export function encodeJournalEntry(entry: JournalEntry, out: Buffer, offset: number): number {
+  writeSafe(out, entry.term, offset);
+  out.writeUInt32LE(entry.bytes.length, offset + 8);
+  out.writeUInt32LE(0, offset + 12);
+  out.set(entry.bytes, offset + ENTRY_HEADER_BYTES);
+  return offset + ENTRY_HEADER_BYTES + entry.bytes.length;
+}
+
+export function encodeJournalEntries(entries: readonly JournalEntry[], out: Buffer, offset: number): number {
+  writeJournalEntryCount(out, offset, entries.length);
+  let at = offset + JOURNAL_ENTRIES_HEADER_BYTES;
+  for (const entry of entries) at = encodeJournalEntry(entry, out, at);
   return at;
 }
 
 /** Entries are views of `bytes`. They have to fill it up to `end`. */
 export function decodeJournalEntries(bytes: Buffer, offset: number, end: number): JournalEntry[] {
-  must(end <= bytes.length && end - offset >= ENTRIES_HEADER_BYTES, 'journal entries are short');
+  must(end <= bytes.length && end - offset >= JOURNAL_ENTRIES_HEADER_BYTES, 'journal entries are short');
   const count = bytes.readUInt32LE(offset);
-  mustBeZero(bytes, offset + 4, offset + ENTRIES_HEADER_BYTES);
+  mustBeZero(bytes, offset + 4, offset + JOURNAL_ENTRIES_HEADER_BYTES);
   must(count <= MAX_JOURNAL_ENTRIES, 'too many journal entries');
   const entries: JournalEntry[] = [];
-  let at = offset + ENTRIES_HEADER_BYTES;
+  let at = offset + JOURNAL_ENTRIES_HEADER_BYTES;
   for (let i = 0; i < count; i++) {
     must(end - at >= ENTRY_HEADER_BYTES, 'journal entry is cut');
     const lengthBytes = bytes.readUInt32LE(at + 8);

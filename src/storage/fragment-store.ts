@@ -12,11 +12,7 @@ import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import type { IndexedFragment } from '../format/storage-index.ts';
-import {
-  decodeFragmentHeader,
-  encodeFragmentHeader,
-  fragmentHeaderBytes,
-} from '../format/storage-log-file.ts';
+import { encodeFragmentHeader, fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import type {
   FragmentKey,
   FragmentLocation,
@@ -237,13 +233,13 @@ export class FragmentStore {
       );
     }
     this.#reader.verify(payload, description.checksums, 0);
+    await this.#checkpoints.admit();
     const headerBytes = fragmentHeaderBytes(fragmentBlocks, nodes.length);
     const lengthBytes = headerBytes + payload.length;
     if (lengthBytes > this.freeBytes) {
       this.#askForSpace();
       throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
     }
-    await this.#checkpoints.admit();
     this.#reservedBytes += lengthBytes;
     try {
       const claim = await this.#claim(lengthBytes);
@@ -324,8 +320,8 @@ export class FragmentStore {
     return { location: locationOf(entry), freeBytes: this.freeBytes };
   }
 
-  /** Blocks [firstBlock, firstBlock + blockCount) of the fragment into `into` (page-aligned), checked. Refuses with missing, corrupt. */
-  async get(name: FragmentName, firstBlock: number, blockCount: number, into: Uint8Array): Promise<void> {
+  /** Blocks [firstBlock, firstBlock + blockCount) of the fragment into `into` (page-aligned), checked. Returns their length. Refuses with missing, corrupt. */
+  async get(name: FragmentName, firstBlock: number, blockCount: number, into: Uint8Array): Promise<number> {
     this.#mustServe(undefined);
     const entry = this.#find(name);
     const lengthBytes = blockCount * BLOCK_BYTES;
@@ -344,6 +340,7 @@ export class FragmentStore {
     }
     this.#counters.gets++;
     this.#counters.bytesRead += lengthBytes;
+    return lengthBytes;
   }
 
   #logOf(entry: IndexedFragment): LogFile {

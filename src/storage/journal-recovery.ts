@@ -1,0 +1,174 @@
+/**
+ * Reads a journal back from its files: every frame in the order it was written. A frame cuts what is behind its previous sequence and appends its
+ * entries, so replay needs no other rule.
+ *
+ * The end of a file is where no valid frame is. If valid frames follow that do not connect, something in the middle is damaged: those
+ * entries are not served, and the journal says so, until frames written later connect again (a primary repairs it from another member).
+ */
+import { BLOCK_BYTES, MIB } from '../base/units.ts';
+import { FormatError } from '../format/fields.ts';
+import {
+  decodeFrame,
+  decodeJournalFileHeader,
+  type Frame,
+  frameLap,
+  frameLength,
+  JOURNAL_FILE_HEADER_BYTES,
+} from '../format/journal-file.ts';
+import type { JournalSlotState } from '../format/storage-slot.ts';
+import type { Platform } from '../platform/platform.ts';
+import type { JournalFile, JournalFiles } from './journal-files.ts';
+import { JournalIndex } from './journal-index.ts';
+import { StorageUnusable } from './storage-error.ts';
+
+const WINDOW_BYTES = 2 * MIB;
+
+export interface RecoveredJournal {
+  readonly index: JournalIndex<JournalFile>;
+  /** First entry that was lost in the middle; 0: none. */
+  readonly damagedSequence: number;
+}
+
+interface Found {
+  readonly frame: Frame;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+export async function recoverJournal(
+  platform: Platform,
+  files: JournalFiles,
+  state: JournalSlotState,
+  volumeId: Buffer,
+): Promise<RecoveredJournal> {
+  const recovery = new Recovery(platform, files, state);
+  return recovery.run(volumeId);
+}
+
+class Recovery {
+  readonly #platform: Platform;
+  readonly #files: JournalFiles;
+  readonly #state: JournalSlotState;
+  readonly #window: Buffer;
+  readonly #index: JournalIndex<JournalFile>;
+  /** Frames that do not connect were seen since the last one that did. */
+  #gap = false;
+
+  constructor(platform: Platform, files: JournalFiles, state: JournalSlotState) {
+    this.#platform = platform;
+    this.#files = files;
+    this.#state = state;
+    this.#window = platform.memory.allocate(WINDOW_BYTES);
+    this.#index = new JournalIndex(state.baseSequence, state.baseTerm);
+  }
+
+  async run(volumeId: Buffer): Promise<RecoveredJournal> {
+    const all = await this.#files.openAll();
+    for (const file of all) await this.#readLap(file, volumeId);
+    this.#files.nextLap = Math.max(this.#state.firstLap, ...all.map((file) => file.lap + 1));
+    const used = all.filter((file) => file.lap > 0 && file.lap >= this.#state.firstLap);
+    used.sort((a, b) => a.lap - b.lap);
+    for (const file of all) if (!used.includes(file)) await this.#files.addSpare(file);
+    for (const file of used) {
+      await this.#replayFile(file);
+      this.#files.active.push(file);
+    }
+    return { index: this.#index, damagedSequence: this.#gap ? this.#index.lastSequence + 1 : 0 };
+  }
+
+  async #readLap(file: JournalFile, volumeId: Buffer): Promise<void> {
+    await file.file.read([this.#window.subarray(0, 2 * BLOCK_BYTES)], 0);
+    try {
+      const page = this.#window.subarray(0, JOURNAL_FILE_HEADER_BYTES);
+      const header = decodeJournalFileHeader(page, this.#platform.kernels.crc32c);
+      if (!header.volumeId.equals(volumeId)) {
+        throw new StorageUnusable(`${file.file.path} belongs to another volume`);
+      }
+      file.lap = header.lap;
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      // A spare has no header yet. If a header rotted, the first frame still tells the lap.
+      file.lap = frameLap(this.#window.subarray(JOURNAL_FILE_HEADER_BYTES, 2 * BLOCK_BYTES)) ?? 0;
+    }
+  }
+
+  async #replayFile(file: JournalFile): Promise<void> {
+    let offset = JOURNAL_FILE_HEADER_BYTES;
+    let skipped = false;
+    for (;;) {
+      const found = await this.#nextFrame(file, offset);
+      if (found === undefined) break;
+      if (found.offset > offset) skipped = true;
+      offset = found.offset + found.lengthBytes;
+      this.#replay(file, found);
+    }
+    // Behind something unreadable nothing is written in this file any more: what follows there could look like a continuation.
+    file.tailBytes = skipped || this.#gap ? this.#files.fileBytes : offset;
+  }
+
+  #replay(file: JournalFile, { frame, offset, lengthBytes }: Found): void {
+    const { previousSequence, entries } = frame;
+    if (previousSequence > this.#index.lastSequence) {
+      this.#gap = true;
+      return;
+    }
+    this.#gap = false;
+    this.#index.cut(previousSequence);
+    let sequence = previousSequence;
+    for (const entry of entries) {
+      sequence++;
+      if (sequence > this.#index.lastSequence) this.#index.extend(entry.term);
+    }
+    this.#index.place({ file, offset, lengthBytes, previousSequence, lastSequence: sequence });
+  }
+
+  /** First valid frame at or behind `from`. Where none begins the search goes on page by page to the end of the file. */
+  async #nextFrame(file: JournalFile, from: number): Promise<Found | undefined> {
+    let windowStart = from;
+    let got = 0;
+    for (let offset = from; offset < this.#files.fileBytes; offset += BLOCK_BYTES) {
+      if (offset + BLOCK_BYTES > windowStart + got) {
+        windowStart = offset;
+        got = await this.#fill(file, offset);
+        if (got < BLOCK_BYTES) return undefined;
+      }
+      const lengthBytes = this.#lengthAt(file, offset, offset - windowStart, got);
+      if (lengthBytes === undefined) continue;
+      if (offset + lengthBytes > windowStart + got) {
+        windowStart = offset;
+        got = await this.#fill(file, offset);
+        if (got < lengthBytes) continue;
+      }
+      const start = offset - windowStart;
+      const frame = this.#decode(file, offset, this.#window.subarray(start, start + lengthBytes));
+      if (frame !== undefined) return { frame, offset, lengthBytes };
+    }
+    return undefined;
+  }
+
+  #fill(file: JournalFile, offset: number): Promise<number> {
+    const lengthBytes = Math.min(WINDOW_BYTES, this.#files.fileBytes - offset);
+    return file.file.read([this.#window.subarray(0, lengthBytes)], offset);
+  }
+
+  #lengthAt(file: JournalFile, offset: number, start: number, got: number): number | undefined {
+    try {
+      const lengthBytes = frameLength(this.#window.subarray(start, got), file.lap, offset);
+      return lengthBytes === undefined || lengthBytes === 0 || lengthBytes > WINDOW_BYTES
+        ? undefined
+        : lengthBytes;
+    } catch (error) {
+      if (error instanceof FormatError) return undefined;
+      throw error;
+    }
+  }
+
+  #decode(file: JournalFile, offset: number, bytes: Buffer): Frame | undefined {
+    try {
+      return decodeFrame(file.lap, offset, bytes, this.#platform.kernels.crc32c);
+    } catch (error) {
+      if (error instanceof FormatError) return undefined;
+      throw error;
+    }
+  }
+}

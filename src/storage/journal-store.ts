@@ -1,0 +1,393 @@
+/**
+ * One node's copy of the metadata journal: contiguous entries, each with the term of the primary that made it. Owns the node's journal directory:
+ *
+ *   journal.slot     term promised, base       000001.tjl ...   entries, in laps over preallocated files
+ *
+ * An append is acknowledged when its entries are durable. Only the primary of the promised term may change anything. What entries mean, and
+ * which members hold the truth, is the metadata layer's business.
+ */
+import { assert } from '../base/assert.ts';
+import { MIB } from '../base/units.ts';
+import { FormatError } from '../format/fields.ts';
+import { decodeFrame } from '../format/journal-file.ts';
+import type { AppendRequest, JournalEntry, JournalState } from '../format/journal-messages.ts';
+import { journalEntryBytes, MAX_JOURNAL_BATCH_BYTES } from '../format/journal-messages.ts';
+import { decodeJournalSlotState, encodeJournalSlotState, slotKinds } from '../format/storage-slot.ts';
+import type { Platform } from '../platform/platform.ts';
+import { type JournalFile, JournalFiles } from './journal-files.ts';
+import { type FrameRef, JournalIndex } from './journal-index.ts';
+import { recoverJournal } from './journal-recovery.ts';
+import { JournalWriter, mustFitFrame } from './journal-writer.ts';
+import { SlotFile } from './slot-file.ts';
+import { refusalOf, StorageError } from './storage-error.ts';
+
+export interface JournalStoreOptions {
+  readonly directory: string;
+  /** 16 bytes. */
+  readonly volumeId: Buffer;
+  readonly fileBytes?: number;
+  readonly maxFiles?: number;
+}
+
+interface WaitingAppend {
+  readonly request: AppendRequest;
+  readonly resolve: (state: JournalState) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const DEFAULT_FILE_BYTES = 16 * MIB;
+const DEFAULT_MAX_FILES = 32;
+/** Appends that wait for room; a primary keeps far fewer in flight. */
+const MAX_WAITING = 64;
+
+export class JournalStore {
+  readonly #platform: Platform;
+  readonly #slot: SlotFile;
+  readonly #files: JournalFiles;
+  readonly #writer: JournalWriter;
+  #index: JournalIndex<JournalFile>;
+  #term: number;
+  #durableSequence: number;
+  #damagedSequence: number;
+  #waiting: WaitingAppend[] = [];
+  #draining: Promise<void> | undefined;
+  #resetting: Promise<void> | undefined;
+  #closing = false;
+
+  private constructor(
+    platform: Platform,
+    slot: SlotFile,
+    files: JournalFiles,
+    index: JournalIndex<JournalFile>,
+    term: number,
+    damagedSequence: number,
+  ) {
+    this.#platform = platform;
+    this.#slot = slot;
+    this.#files = files;
+    this.#index = index;
+    this.#term = term;
+    this.#durableSequence = index.lastSequence;
+    this.#damagedSequence = damagedSequence;
+    this.#writer = new JournalWriter(
+      platform,
+      files,
+      (frame) => this.#noteDurable(frame),
+      () => this.#index.cut(this.#durableSequence),
+    );
+  }
+
+  static async open(platform: Platform, options: JournalStoreOptions): Promise<JournalStore> {
+    const { directory, volumeId } = options;
+    assert(volumeId.length === 16, 'a volume id has 16 bytes');
+    await platform.disk.makeDirectory(directory);
+    const files = new JournalFiles(platform, {
+      directory,
+      volumeId,
+      fileBytes: options.fileBytes ?? DEFAULT_FILE_BYTES,
+      maxFiles: options.maxFiles ?? DEFAULT_MAX_FILES,
+    });
+    const { slot, state } = await openState(platform, `${directory}/journal.slot`);
+    const { index, damagedSequence } = await recoverJournal(platform, files, state, volumeId);
+    if (damagedSequence > 0) platform.log.error('journal-damaged', { directory, damagedSequence });
+    await files.prepare();
+    platform.log.info('journal-recovered', {
+      firstSequence: index.baseSequence + 1,
+      lastSequence: index.lastSequence,
+      lastTerm: index.lastTerm,
+    });
+    return new JournalStore(platform, slot, files, index, state.term, damagedSequence);
+  }
+
+  /** Of what is durable. */
+  state(): JournalState {
+    const { baseSequence, baseTerm } = this.#index;
+    return {
+      term: this.#term,
+      firstSequence: baseSequence + 1,
+      lastSequence: this.#durableSequence,
+      previousTerm: baseTerm,
+      lastTerm: this.#index.termOf(this.#durableSequence) ?? baseTerm,
+      damagedSequence: this.#damagedSequence,
+    };
+  }
+
+  /** Promises to refuse primaries of older terms, also after a restart. Appends under way are over when it resolves. */
+  async fence(term: number): Promise<JournalState> {
+    this.#mustServe();
+    if (term < this.#term) throw fenced(term, this.#term);
+    if (term > this.#term) {
+      this.#term = term;
+      await this.#writer.idle();
+      await this.#storeState();
+    }
+    await this.#writer.idle();
+    return this.state();
+  }
+
+  /**
+   * See AppendRequest. The entries' bytes are taken before it returns. Refuses with fenced, conflict, full, invalid.
+   */
+  append(request: AppendRequest): Promise<JournalState> {
+    try {
+      this.#mustServe();
+      mustFitFrame(request.entries);
+      if (this.#waiting.length === 0 && this.#resetting === undefined) {
+        const done = this.#appendNow(request);
+        if (done !== undefined) return done;
+      }
+      if (this.#waiting.length >= MAX_WAITING)
+        throw new StorageError({ reason: 'busy' }, 'too many appends at once');
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const entries = request.entries.map(({ term, bytes }) => ({ term, bytes: Buffer.from(bytes) }));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request: { ...request, entries }, resolve, reject });
+      this.#draining ??= this.#drain().finally(() => {
+        this.#draining = undefined;
+      });
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      await this.#resetting?.catch(() => undefined); // its caller was told
+      await this.#writer.idle();
+      while (this.#waiting.length > 0) {
+        const { request, resolve, reject } = this.#waiting[0]!;
+        let done: Promise<JournalState> | undefined;
+        try {
+          done = this.#appendNow(request);
+        } catch (error) {
+          done = Promise.reject(error);
+        }
+        if (done === undefined) break;
+        this.#waiting.shift();
+        done.then(resolve, reject);
+      }
+    }
+  }
+
+  /** undefined: not now, the writer has to come to rest first. */
+  #appendNow(request: AppendRequest): Promise<JournalState> | undefined {
+    const { previousSequence, entries } = request;
+    this.mustReign(request.term);
+    const index = this.#index;
+    if (index.termOf(previousSequence) !== request.previousTerm) {
+      throw conflict(`no entry ${previousSequence} of term ${request.previousTerm}`);
+    }
+    let known = 0;
+    while (known < entries.length && index.termOf(previousSequence + 1 + known) === entries[known]!.term)
+      known++;
+    const start = previousSequence + known;
+    if (known === entries.length && (known > 0 || start === index.lastSequence))
+      return this.#whenDurable(start);
+    const cuts = start < index.lastSequence;
+    if (cuts && !this.#writer.isIdle) return undefined;
+    const fresh = known === 0 ? entries : entries.slice(known);
+    if (!this.#writer.hasRoom(fresh, start)) return undefined;
+    if (cuts) {
+      index.cut(start);
+      this.#durableSequence = Math.min(this.#durableSequence, start);
+    }
+    const startTerm = index.termOf(start);
+    assert(startTerm !== undefined, 'entries follow one that is held');
+    for (const entry of fresh) index.extend(entry.term);
+    return this.#writer.append(start, startTerm, fresh).then(
+      () => this.state(),
+      (error: unknown) => {
+        throw refusalOf(error, 'appending to the journal');
+      },
+    );
+  }
+
+  #noteDurable(frame: FrameRef<JournalFile>): void {
+    this.#index.place(frame);
+    this.#durableSequence = frame.lastSequence;
+    this.#damagedSequence = 0;
+  }
+
+  async #whenDurable(sequence: number): Promise<JournalState> {
+    if (sequence > this.#durableSequence) {
+      await this.#writer.idle();
+      if (sequence > this.#durableSequence) {
+        throw new StorageError({ reason: 'ioError' }, `entry ${sequence} could not be written`);
+      }
+    }
+    return this.state();
+  }
+
+  /** Entries from `fromSequence` on, at least one if there is one. Refuses with missing (trimmed) and corrupt (damaged). */
+  async read(fromSequence: number, maxBytes: number): Promise<JournalEntry[]> {
+    this.#mustServe();
+    const bound = Math.min(maxBytes, MAX_JOURNAL_BATCH_BYTES);
+    const result: JournalEntry[] = [];
+    let sequence = fromSequence;
+    let total = 0;
+    while (sequence <= this.#durableSequence) {
+      const entries = await this.#readFrames(sequence, bound - total);
+      for (const entry of entries) {
+        total += journalEntryBytes(entry);
+        if (result.length > 0 && total > bound) return result;
+        result.push(entry);
+      }
+      sequence += entries.length;
+      if (entries.length === 0) break;
+    }
+    this.#mustHold(fromSequence);
+    if (this.#damagedSequence > 0 && sequence >= this.#damagedSequence && result.length === 0) {
+      throw corrupt(sequence);
+    }
+    return result;
+  }
+
+  async #readFrames(from: number, wantedBytes: number): Promise<JournalEntry[]> {
+    this.#mustHold(from);
+    const result: JournalEntry[] = [];
+    let sequence = from;
+    let readBytes = 0;
+    for (const ref of this.#index.framesFrom(from)) {
+      if (readBytes >= Math.max(wantedBytes, 1)) break;
+      const lastSequence = ref.lastSequence;
+      const buffer = this.#platform.memory.allocate(ref.lengthBytes);
+      readBytes += ref.lengthBytes;
+      const entries = await this.#readFrame(ref, buffer, sequence);
+      const skip = sequence - ref.previousSequence - 1;
+      assert(skip >= 0 && lastSequence >= sequence, 'frames are contiguous');
+      for (const entry of entries.slice(skip, lastSequence - ref.previousSequence)) result.push(entry);
+      sequence = lastSequence + 1;
+    }
+    return result;
+  }
+
+  async #readFrame(
+    ref: FrameRef<JournalFile>,
+    buffer: Buffer,
+    sequence: number,
+  ): Promise<readonly JournalEntry[]> {
+    const { file, offset } = ref;
+    const lap = file.lap;
+    try {
+      const got = await file.file.read([buffer], offset);
+      return decodeFrame(lap, offset, buffer.subarray(0, got), this.#platform.kernels.crc32c).entries;
+    } catch (error) {
+      this.#mustHold(sequence); // trimmed while it was read?
+      if (!(error instanceof FormatError)) throw refusalOf(error, 'reading the journal');
+      this.#platform.log.error('journal-entry-corrupt', { path: file.file.path, offset, sequence });
+      throw corrupt(sequence);
+    }
+  }
+
+  #mustHold(sequence: number): void {
+    if (sequence > this.#index.baseSequence) return;
+    throw new StorageError({ reason: 'missing' }, `entries up to ${this.#index.baseSequence} were trimmed`);
+  }
+
+  /** Drops entries up to and with `sequence`; what is not durable here cannot be trimmed. */
+  async trim(term: number, sequence: number): Promise<JournalState> {
+    this.#mustServe();
+    this.mustReign(term);
+    if (sequence > this.#durableSequence) {
+      throw new StorageError({ reason: 'invalid' }, `entry ${sequence} is not here`);
+    }
+    if (sequence > this.#index.baseSequence) {
+      this.#index.trim(sequence);
+      await this.#storeState();
+      await this.#recycle(this.#firstLap());
+    }
+    return this.state();
+  }
+
+  /** Empties the journal: the next entry is sequence + 1. */
+  async reset(term: number, sequence: number, sequenceTerm: number): Promise<JournalState> {
+    this.#mustServe();
+    this.mustReign(term);
+    if (this.#resetting !== undefined) throw new StorageError({ reason: 'busy' }, 'a reset is under way');
+    this.#resetting = this.#resetNow(sequence, sequenceTerm).finally(() => {
+      this.#resetting = undefined;
+    });
+    await this.#resetting;
+    return this.state();
+  }
+
+  async #resetNow(sequence: number, sequenceTerm: number): Promise<void> {
+    await this.#writer.idle();
+    try {
+      this.#index = new JournalIndex(sequence, sequenceTerm);
+      this.#durableSequence = sequence;
+      this.#damagedSequence = 0;
+      const firstLap = this.#files.nextLap;
+      await this.#storeState(firstLap);
+      await this.#recycle(firstLap);
+      await this.#files.prepare();
+    } catch (error) {
+      throw refusalOf(error, 'resetting the journal');
+    }
+  }
+
+  /** Lap of the oldest file that is still needed. */
+  #firstLap(): number {
+    return (this.#index.firstFile ?? this.#files.active.at(-1))?.lap ?? this.#files.nextLap;
+  }
+
+  async #recycle(firstLap: number): Promise<void> {
+    while ((this.#files.active[0]?.lap ?? firstLap) < firstLap) {
+      const file = this.#files.active.shift();
+      if (file !== undefined) await this.#files.addSpare(file);
+    }
+  }
+
+  async #storeState(firstLap = this.#firstLap()): Promise<void> {
+    const { baseSequence, baseTerm } = this.#index;
+    try {
+      await this.#slot.write(encodeJournalSlotState({ term: this.#term, baseSequence, baseTerm, firstLap }));
+    } catch (error) {
+      throw refusalOf(error, 'storing the state of the journal');
+    }
+  }
+
+  #mustServe(): void {
+    if (this.#closing) throw new StorageError({ reason: 'busy' }, 'the node is stopping');
+  }
+
+  /** Only the primary of the promised term may change the journal and the replica beside it. Refuses with fenced and conflict. */
+  mustReign(term: number): void {
+    if (term < this.#term) throw fenced(term, this.#term);
+    if (term > this.#term) throw conflict(`term ${term} was not promised: fence first`);
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#draining;
+    await this.#resetting?.catch(() => undefined); // its caller was told
+    await this.#writer.idle();
+    await this.#files.close();
+    await this.#slot.close();
+  }
+}
+
+function fenced(term: number, known: number): StorageError {
+  return new StorageError({ reason: 'fenced', term: known }, `term ${term} is older than ${known}`);
+}
+
+function conflict(message: string): StorageError {
+  return new StorageError({ reason: 'conflict' }, message);
+}
+
+function corrupt(sequence: number): StorageError {
+  return new StorageError({ reason: 'corrupt', blockIndex: 0 }, `journal entry ${sequence} is damaged`);
+}
+
+async function openState(
+  platform: Platform,
+  path: string,
+): Promise<{ slot: SlotFile; state: ReturnType<typeof decodeJournalSlotState> }> {
+  const opened = await SlotFile.open(platform, path, slotKinds.journal);
+  if (opened !== undefined) return { slot: opened.slot, state: decodeJournalSlotState(opened.payload) };
+  const state = { term: 0, baseSequence: 0, baseTerm: 0, firstLap: 1 };
+  return {
+    slot: await SlotFile.create(platform, path, slotKinds.journal, encodeJournalSlotState(state)),
+    state,
+  };
+}

@@ -1,0 +1,71 @@
+/**
+ * A storage node: the stores of one data directory, served on one address.
+ *
+ *   DIR/storage   fragments (fragment-store.ts)      DIR/journal   journal entries      DIR/journal/replica   checkpointed state
+ *
+ * Closing is orderly: no new calls, what is under way ends, the index is checkpointed. A node that is killed instead recovers at its next start.
+ */
+import { ReplicaStore } from '../cluster/replica-store.ts';
+import { serveRpc } from '../cluster/rpc-server.ts';
+import type { Address, Platform } from '../platform/platform.ts';
+import { FragmentStore } from './fragment-store.ts';
+import { JournalStore } from './journal-store.ts';
+import { nodeHandler } from './node-service.ts';
+import { ReplicaService } from './replica-service.ts';
+
+export interface StorageNodeOptions {
+  /** The node's own directory; made if it is not there. */
+  readonly directory: string;
+  /** 1..65535. */
+  readonly nodeId: number;
+  /** 32 hex digits. */
+  readonly volumeId: string;
+  /** The volume's key: callers prove that they know it. */
+  readonly key: Uint8Array;
+  readonly address: Address;
+  /** Bytes that fragments may take with their headers; the disk limits when it is left out. */
+  readonly capacityBytes?: number;
+}
+
+export interface StorageNode {
+  /** Where it listens: with the port that was picked. */
+  readonly address: Address;
+  readonly fragments: FragmentStore;
+  readonly journal: JournalStore;
+  close(): Promise<void>;
+}
+
+/** Rejects with StorageUnusable when the directory is another node's or cannot be understood, with MachineError when it cannot be used. */
+export async function startStorageNode(
+  platform: Platform,
+  options: StorageNodeOptions,
+): Promise<StorageNode> {
+  const { directory, nodeId, capacityBytes } = options;
+  const volumeId = Buffer.from(options.volumeId, 'hex');
+  const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
+  const replica = new ReplicaService(
+    platform,
+    await ReplicaStore.open(platform, { directory: `${directory}/journal/replica` }),
+  );
+  const fragments = await FragmentStore.open(platform, {
+    directory: `${directory}/storage`,
+    nodeId,
+    volumeId,
+    ...(capacityBytes === undefined ? {} : { capacityBytes }),
+  });
+  const server = await serveRpc(platform, options.address, {
+    key: options.key,
+    handler: nodeHandler({ nodeId, log: platform.log, fragments, journal, replica }),
+  });
+  return {
+    address: server.address,
+    fragments,
+    journal,
+    async close() {
+      await server.close();
+      await fragments.close();
+      await replica.close();
+      await journal.close();
+    },
+  };
+}
