@@ -6,9 +6,11 @@
 // and of parts. The channel owns the descriptor, and lives until closed or until the environment goes.
 #include "fuse.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -147,21 +149,40 @@ static void copy_behind_head(fuse_channel *channel, const struct iovec *iov, siz
   }
 }
 
-// (channel, landingParts) -> bytes of the request, or -EAGAIN; -ENODEV when unmounted
+static int64_t monotonic_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+// One request, waiting for it up to `wait_us` without sleeping. Others that want this processor get it meanwhile.
+static ssize_t read_request(int fd, const struct iovec *iov, int count, int32_t wait_us) {
+  int64_t until = 0;
+  for (;;) {
+    ssize_t n = readv(fd, iov, count);
+    if (n >= 0) return n;
+    // ENOENT: that request was taken back by its caller while we were at it; the next one may be there.
+    if (errno == EINTR || errno == ENOENT) continue;
+    if (errno != EAGAIN) return -errno;
+    if (wait_us == 0) return -EAGAIN;
+    if (until == 0) until = monotonic_us() + wait_us;
+    sched_yield();
+    if (monotonic_us() > until) return -EAGAIN;
+  }
+}
+
+// (channel, landingParts, waitMicroseconds) -> bytes of the request, or -EAGAIN; -ENODEV when unmounted
 static napi_value receive(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
+  napi_value argv[3];
   struct iovec iov[1 + MAX_LANDING_PARTS];
-  fuse_channel *channel = tartan_args(env, info, argv, 2) ? channel_of(env, argv[0]) : NULL;
+  fuse_channel *channel = tartan_args(env, info, argv, 3) ? channel_of(env, argv[0]) : NULL;
   if (channel == NULL) return tartan_number(env, -EBADF);
   int parts = landing_parts(env, argv[1], iov + 1);
   if (parts < 0) return tartan_number(env, -EINVAL);
   iov[0].iov_base = channel->request;
   iov[0].iov_len = FUSE_HEAD_BYTES;
-  ssize_t n;
-  // ENOENT: that request was taken back by its caller while we were at it; the next one may be there.
-  do n = readv(channel->fd, iov, 1 + parts);
-  while (n < 0 && (errno == EINTR || errno == ENOENT));
-  if (n < 0) return tartan_number(env, -errno);
+  ssize_t n = read_request(channel->fd, iov, 1 + parts, tartan_int32(env, argv[2], 0));
+  if (n < 0) return tartan_number(env, n);
   uint32_t opcode;
   memcpy(&opcode, channel->request + 4, sizeof(opcode));
   if (n > FUSE_HEAD_BYTES && opcode != FUSE_OPCODE_WRITE)

@@ -22,7 +22,7 @@ export interface FuseAddon {
     onReadable: () => void,
   ): object | number;
   fuseChannelPoll(channel: object, wanted: boolean): number;
-  fuseReceive(channel: object, landing: readonly Uint8Array[]): number;
+  fuseReceive(channel: object, landing: readonly Uint8Array[], waitMicroseconds: number): number;
   fuseReply(channel: object, headBytes: number, parts: readonly Uint8Array[] | undefined): number;
   fuseNotify(channel: object, message: Uint8Array): Promise<number>;
   fuseChannelClose(channel: object): void;
@@ -56,9 +56,9 @@ export class Channel {
     assert(result === 0, `polling the channel: ${result}`);
   }
 
-  /** Bytes received, or a negative errno. */
-  receive(landing: readonly Uint8Array[]): number {
-    return this.#addon.fuseReceive(this.#handle, landing);
+  /** Bytes received, or a negative errno: EAGAIN when nothing came within the time, which is spent awake. */
+  receive(landing: readonly Uint8Array[], waitUs: number): number {
+    return this.#addon.fuseReceive(this.#handle, landing, waitUs);
   }
 
   /** Sends what is in the reply. */

@@ -15,6 +15,7 @@ import { Channel } from './channel.ts';
 import { deferred } from './deferred.ts';
 import { INIT_OUT_BYTES, type InitReply, negotiate, putInitReply } from './init.ts';
 import { answerInterrupt } from './interrupt.ts';
+import { Lull } from './lull.ts';
 import { operationOf } from './operations.ts';
 import { type PendingRequest, PendingRequests } from './pending.ts';
 import { InitFlag, Opcode, OUT_HEADER_BYTES } from './protocol.ts';
@@ -42,6 +43,7 @@ export class Session {
   readonly ended: Promise<void>;
   /** Where the payload of the WRITE being handled lies. */
   landing: readonly Uint8Array[] = [];
+  readonly #lull = new Lull();
   readonly #reply = new Reply();
   readonly #channel: Channel;
   readonly #initialization = deferred<InitReply>();
@@ -139,7 +141,8 @@ export class Session {
         this.#waitForRoom();
         return;
       }
-      const received = this.#channel.receive(landing);
+      const received = this.#channel.receive(landing, this.#lull.waitUs(count, this.pending.size));
+      this.#lull.outcome(received > 0);
       if (received < 0) {
         if (received !== -errnoNumbers.EAGAIN) this.#lose(received);
         return;
