@@ -4,7 +4,7 @@
  * - Full width (k+m) while that many nodes can take a fragment; narrower (fewer data fragments, full parity) otherwise; nothing below
  *   m+1 nodes.
  * - No node holds two fragments of a segment, and no failure domain does while there are as many domains as fragments.
- * - More nodes than the width form several stripe groups: ceil(nodes / width) runs of a ring of the sorted nodes, evenly spaced. So each node
+ * - More nodes than the width form several stripe groups: about nodes / width runs of a ring of the sorted nodes. So each node
  *   shares segments with few others, and a given set of failures rarely hits one group more often than its parity bears (copysets).
  * - Groups are chosen in proportion to the space of their fullest node, and fragments rotate within a group.
  */
@@ -69,12 +69,28 @@ export function placeSegment(
 export function stripeGroups(nodes: readonly PlacementNode[], width: number): PlacementNode[][] {
   assert(width >= 1 && width <= nodes.length, `groups of ${width} from ${nodes.length} nodes`);
   const ring = interleaveDomains(nodes);
-  const groupCount = Math.ceil(ring.length / width);
+  const groupCount = Math.max(Math.ceil(ring.length / width), groupsForLargestDomain(nodes, width));
+  const uses = new Map<PlacementNode, number>(ring.map((node) => [node, 0]));
   const groups: PlacementNode[][] = [];
   for (let group = 0; group < groupCount; group++) {
-    groups.push(takeDistinct(ring, Math.floor((group * ring.length) / groupCount), width));
+    const start = Math.floor((group * ring.length) / groupCount);
+    const order = [...ring.slice(start), ...ring.slice(0, start)];
+    // The sort is stable: among nodes that are in as many groups already, the ring's order counts.
+    const members = takeDistinct(
+      order.sort((a, b) => uses.get(a)! - uses.get(b)!),
+      width,
+    );
+    for (const node of members) uses.set(node, uses.get(node)! + 1);
+    groups.push(members);
   }
   return groups;
+}
+
+/** Where no group holds two nodes of a domain, a domain of many nodes needs as many groups to use them all. */
+function groupsForLargestDomain(nodes: readonly PlacementNode[], width: number): number {
+  const sizes = new Map<string, number>();
+  for (const { domain } of nodes) sizes.set(domain, (sizes.get(domain) ?? 0) + 1);
+  return sizes.size >= width ? Math.max(...sizes.values()) : 0;
 }
 
 /** Sorted by id, with the nodes of one domain kept as far apart as possible: round-robin over the domains. */
@@ -96,17 +112,16 @@ function interleaveDomains(nodes: readonly PlacementNode[]): PlacementNode[] {
 }
 
 /**
- * `width` nodes of the ring from `start` on: first those whose domain is not taken yet; where domains are fewer than the
- * width, further rounds that put at most one more fragment on each domain.
+ * The first `width` nodes whose domain is not taken yet; where domains are fewer than the width, further rounds that put at
+ * most one more fragment on each domain.
  */
-function takeDistinct(ring: readonly PlacementNode[], start: number, width: number): PlacementNode[] {
+function takeDistinct(order: readonly PlacementNode[], width: number): PlacementNode[] {
   const taken = new Set<PlacementNode>();
   const perDomain = new Map<string, number>();
   for (let allowed = 1; taken.size < width; allowed++) {
-    for (let step = 0; step < ring.length && taken.size < width; step++) {
-      const node = ring[(start + step) % ring.length]!;
+    for (const node of order) {
       const used = perDomain.get(node.domain) ?? 0;
-      if (taken.has(node) || used >= allowed) continue;
+      if (taken.size === width || taken.has(node) || used >= allowed) continue;
       taken.add(node);
       perDomain.set(node.domain, used + 1);
     }
