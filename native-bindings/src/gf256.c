@@ -51,19 +51,22 @@ static inline uint64_t horner_step(uint64_t sum, int row, uint64_t next) {
   return sum ^ next;
 }
 
+// One column of up to eight bytes. With a constant width the copies are single loads and stores.
+static inline void encode_column(uint8_t *const *parity, int rows, int first_row, const uint8_t *const *data,
+                                 int data_count, size_t offset, size_t width) {
+  uint64_t sums[MAX_ROWS] = {0, 0, 0};
+  for (int j = data_count - 1; j >= 0; j--) {
+    uint64_t word = 0;
+    memcpy(&word, data[j] + offset, width);
+    for (int i = 0; i < rows; i++) sums[i] = horner_step(sums[i], first_row + i, word);
+  }
+  for (int i = 0; i < rows; i++) memcpy(parity[i] + offset, &sums[i], width);
+}
+
 void gf256_encode_scalar(uint8_t *const *parity, int rows, int first_row, const uint8_t *const *data, int data_count,
                          size_t offset, size_t length) {
-  while (offset < length) {
-    size_t width = length - offset < 8 ? length - offset : 8;
-    uint64_t sums[MAX_ROWS] = {0, 0, 0};
-    for (int j = data_count - 1; j >= 0; j--) {
-      uint64_t word = 0;
-      memcpy(&word, data[j] + offset, width);
-      for (int i = 0; i < rows; i++) sums[i] = horner_step(sums[i], first_row + i, word);
-    }
-    for (int i = 0; i < rows; i++) memcpy(parity[i] + offset, &sums[i], width);
-    offset += width;
-  }
+  for (; offset + 8 <= length; offset += 8) encode_column(parity, rows, first_row, data, data_count, offset, 8);
+  if (offset < length) encode_column(parity, rows, first_row, data, data_count, offset, length - offset);
 }
 
 void gf256_combine_scalar(uint8_t *const *out, int out_count, const uint8_t *const *inputs, int input_count,

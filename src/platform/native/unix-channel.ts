@@ -59,6 +59,7 @@ export class UnixChannel implements Connection {
   #onData: ((bytes: Uint8Array) => void) | undefined;
   #paused = false;
   #reading = false;
+  #sendFailed = false;
   #closed = false;
 
   /** Takes ownership of a connected socket. */
@@ -139,12 +140,14 @@ export class UnixChannel implements Connection {
   }
 
   #send(parts: Uint8Array | readonly Uint8Array[], descriptor: number | undefined): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#sendFailed) return;
     const queued = this.#addon.channelSend(this.#handle, parts, descriptor);
     if (queued >= 0) return;
     const reason = machineError(queued, `send to ${this.peer}`);
     assert(reason.code !== 'EINVAL' && reason.code !== 'EBADF', reason.message);
-    // The other end is gone. Its last words may still be there to be read, and the end of the stream follows them.
+    // Nothing may follow what was not sent.
+    this.#sendFailed = true;
+    // When the other end is gone, its last words may still be there to be read, and the end of the stream follows them.
     const endIsRead = (reason.code === 'EPIPE' || reason.code === 'ECONNRESET') && this.#onData !== undefined;
     if (!endIsRead) setImmediate(() => this.#finish(reason));
   }

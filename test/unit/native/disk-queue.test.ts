@@ -31,7 +31,9 @@ beforeEach(() => {
 afterEach(() => closeSync(fd));
 
 function pattern(lengthBytes: number, seed: number): Buffer {
-  return Buffer.from(Uint8Array.from({ length: lengthBytes }, (_, at) => (at * 7 + (at >> 8) + seed) & 255));
+  const bytes = Buffer.alloc(lengthBytes);
+  for (let at = 0; at < lengthBytes; at++) bytes[at] = at * 7 + (at >> 8) + seed;
+  return bytes;
 }
 
 setFlagsFromString('--expose-gc');

@@ -144,6 +144,19 @@ describe('a stream', () => {
     expect((await reason)?.code).toBe('ENOBUFS');
   });
 
+  it('never continues behind a message that was refused', async () => {
+    const [client] = await pair({ queueLimitBytes: 1 << 20 });
+    const reason = closed(client);
+    let queuedBytes = -1;
+    while (client.queuedBytes !== queuedBytes) {
+      queuedBytes = client.queuedBytes;
+      client.send(Buffer.alloc(700_000));
+    }
+    client.send(Buffer.from('this would fit'));
+    expect(client.queuedBytes).toBe(queuedBytes);
+    await reason;
+  });
+
   it('waits for onData, and while it is paused', async () => {
     const [client, server] = await pair();
     client.send(Buffer.from('one'));
@@ -324,6 +337,12 @@ describe('the end', () => {
     const reason = closed(channel);
     channel.send(Buffer.from('x'));
     await reason;
+  });
+
+  it('of a process is what an error in a delivery leads to, as in any event handler', () => {
+    const run = spawnSync(process.execPath, [childScript('throwing.mjs'), freshPath()], { encoding: 'utf8' });
+    expect(run.stdout).toBe('caught: thrown in a delivery\nstill delivering\n');
+    expect(run.status).toBe(0);
   });
 
   it('by close() within a delivery delivers nothing more', async () => {
