@@ -185,6 +185,7 @@ export interface FileSystem {
   /** SEEK_DATA or SEEK_HOLE; ENXIO behind the end. */
   seek(inode: number, handle: number, offsetBytes: number, whence: number): MaybePromise<number>;
 
+  /** Front ends that open directories by themselves pass handle 0 to readDirectory and fsyncDirectory instead. */
   openDirectory(inode: number, caller: Caller): MaybePromise<number>;
   /** Passes entries behind `cookie` (0n: the beginning, '.' and '..' included) to `sink` until that returns false. */
   readDirectory(

@@ -89,14 +89,6 @@ export const createdFile: Answer<CreatedFile> = {
   },
 };
 
-export const openDirectory: Answer<number> = {
-  encode(reply, handle) {
-    putOpen(reply.body, 0, handle, OpenReply.CACHE_DIR | OpenReply.KEEP_CACHE);
-    reply.bodyBytes = OPEN_OUT_BYTES;
-  },
-  undo: (fileSystem, handle, node) => fileSystem.releaseDirectory(node, handle),
-};
-
 export const data: Answer<ReadResult> = {
   encode(reply, result) {
     reply.parts = result.parts;

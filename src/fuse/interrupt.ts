@@ -28,7 +28,6 @@ const ABANDONABLE = new Set<number>([
   Opcode.FLUSH,
   Opcode.GETXATTR,
   Opcode.LISTXATTR,
-  Opcode.OPENDIR,
   Opcode.READDIR,
   Opcode.READDIRPLUS,
   Opcode.LSEEK,

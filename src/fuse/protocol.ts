@@ -50,9 +50,7 @@ export const Opcode = {
   REMOVEXATTR: 24,
   FLUSH: 25,
   INIT: 26,
-  OPENDIR: 27,
   READDIR: 28,
-  RELEASEDIR: 29,
   FSYNCDIR: 30,
   ACCESS: 34,
   CREATE: 35,
@@ -98,9 +96,7 @@ export const InitFlag = {
 export const InitFlag2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4 } as const;
 
 export const OpenReply = {
-  DIRECT_IO: 1 << 0,
   KEEP_CACHE: 1 << 1,
-  CACHE_DIR: 1 << 3,
   PARALLEL_DIRECT_WRITES: 1 << 6,
 } as const;
 

@@ -1,21 +1,13 @@
-/** Operations on open directories. */
+/**
+ * Listing directories. OPENDIR is left unanswered (ENOSYS): the kernel then opens directories by itself, keeps listings
+ * until it changes them itself, and names handle 0 here.
+ */
 import type { MaybePromise } from '../../filesystem/file-system.ts';
-import { done, openDirectory } from '../answer.ts';
+import { done } from '../answer.ts';
 import { DirectoryFill, directoryAnswer } from '../directory-fill.ts';
 import type { Operations } from '../operations.ts';
 import { Opcode } from '../protocol.ts';
 import type { Session } from '../session.ts';
-
-function open(session: Session): void {
-  const { request, fileSystem } = session;
-  session.answer(fileSystem.openDirectory(request.node, request.caller), openDirectory);
-}
-
-function release(session: Session): void {
-  const { request, fileSystem } = session;
-  request.fixedPart(24);
-  session.answer(fileSystem.releaseDirectory(request.node, request.long(0)), done);
-}
 
 function list(session: Session, plus: boolean): void {
   const { request, fileSystem } = session;
@@ -52,8 +44,6 @@ function fsync(session: Session): void {
 }
 
 export const directoryOperations: Operations = {
-  [Opcode.OPENDIR]: open,
-  [Opcode.RELEASEDIR]: release,
   [Opcode.READDIR]: (session) => list(session, false),
   [Opcode.READDIRPLUS]: (session) => list(session, true),
   [Opcode.FSYNCDIR]: fsync,
