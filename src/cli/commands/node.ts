@@ -1,0 +1,76 @@
+/** `tartan node`: the storage nodes of a running volume, one by one. */
+import type { Command } from 'commander';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import { nodeTable } from '../status/status-text.ts';
+import { attachSupervisor, type SupervisorClient } from '../supervisor/supervisor-client.ts';
+import { commandPlatform } from './session.ts';
+import { gatherStatus } from './status.ts';
+import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
+
+export function parseNodeId(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) >= 1) return Number(text);
+  throw new CommandFailure(
+    exitCodes.usage,
+    `node ${text}: the number of a node is expected; see tartan node list`,
+  );
+}
+
+export function addNodeCommands(program: Command): Command {
+  const node = program.command('node').description('list, start, stop or kill storage nodes');
+  addJsonOption(addVolumeOptions(node.command('list').description('list the storage nodes'))).action(
+    async (options: VolumeOptions) => {
+      const { nodes } = await gatherStatus(options);
+      const text = options.json === true ? JSON.stringify(nodes, null, 2) : nodeTable(nodes);
+      process.stdout.write(`${text}\n`);
+    },
+  );
+  addAction(node, 'start', 'start a node that is down', (supervisor, id) =>
+    supervisor.run({ command: 'start-node', id }),
+  );
+  addAction(
+    node,
+    'stop',
+    'stop a node in an orderly way; it stays down until it is started',
+    (supervisor, id) => supervisor.run({ command: 'stop-node', id, signal: 'SIGTERM' }),
+  );
+  addAction(
+    node,
+    'kill',
+    'kill a node as a crash would; it stays down until it is started',
+    (supervisor, id) => supervisor.run({ command: 'stop-node', id, signal: 'SIGKILL' }),
+  );
+  return node;
+}
+
+function addAction(
+  parent: Command,
+  name: string,
+  description: string,
+  act: (supervisor: SupervisorClient, id: number) => Promise<unknown>,
+): void {
+  const command = parent.command(name).description(description).argument('<id>', 'number of the node');
+  addJsonOption(addVolumeOptions(command)).action(async (idText: string, options: VolumeOptions) => {
+    const id = parseNodeId(idText);
+    const { layout, file } = existingVolume(options);
+    if (!file.nodes.includes(id)) {
+      throw new CommandFailure(
+        exitCodes.usage,
+        `there is no node ${id}; this volume has ${file.nodes.join(', ')}`,
+      );
+    }
+    const supervisor = await attachSupervisor(commandPlatform(), layout);
+    if (supervisor === undefined) {
+      throw new CommandFailure(
+        exitCodes.unavailable,
+        `${file.name} is not running; start it with \`tartan up\``,
+      );
+    }
+    try {
+      await act(supervisor, id);
+      const state = (await supervisor.facts()).nodes.find((node) => node.id === id);
+      if (options.json === true) process.stdout.write(`${JSON.stringify(state)}\n`);
+    } finally {
+      supervisor.close();
+    }
+  });
+}

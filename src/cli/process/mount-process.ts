@@ -1,0 +1,199 @@
+/**
+ * The mount's process: the front end, the file system, the log's writer and reader, and the primary metadata manager, put together.
+ *
+ * It ends when it is told to, or when somebody else unmounts; in both cases everything that was written is made durable first.
+ */
+import { coordinatorKeys } from '../../cluster/coordinator.ts';
+import { remoteCoordinator } from '../../cluster/coordinator-remote.ts';
+import { nodeLinks } from '../../cluster/node-links.ts';
+import { rpcMethods, rpcStatus } from '../../cluster/rpc.ts';
+import { serveRpc } from '../../cluster/rpc-server.ts';
+import { createFileSystem } from '../../filesystem/tartan-file-system.ts';
+import { type FuseMount, mountFileSystem } from '../../fuse/mount.ts';
+import { MountError } from '../../fuse/mount-error.ts';
+import { FragmentLocations } from '../../log/fragment-locations.ts';
+import { createSegmentReader } from '../../log/segment-reader.ts';
+import { createSegmentWriter } from '../../log/segment-writer.ts';
+import { createWriteSlab } from '../../log/write-slab.ts';
+import { openMetadata } from '../../metadata/open-metadata.ts';
+import type { Platform } from '../../platform/platform.ts';
+import { realLogger } from '../../platform/real/logger.ts';
+import { realPlatform } from '../../platform/real/real-platform.ts';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import { explainFile } from '../mount/explain-file.ts';
+import { mountFailure } from '../mount/mount-failure.ts';
+import { type MountParts, mountStatistics } from '../mount/mount-statistics.ts';
+import type { MountRequest, MountSettings } from '../supervisor/control-messages.ts';
+import { answerControl, MountBusy } from '../supervisor/control-service.ts';
+import { mountSource } from '../volume/mount-source.ts';
+import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
+import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { runLongLived } from './long-running.ts';
+import type { StartupReporter } from './startup-report.ts';
+
+const MOUNT = 'mount';
+/** Nodes that are just starting are waited for so long; what is away then is away. */
+const SETTLE_TIMEOUT_MS = 3_000;
+
+export async function runMountProcess(layout: VolumeLayout, settings: MountSettings): Promise<void> {
+  const log = realLogger();
+  await runLongLived(MOUNT, {
+    log,
+    logFile: layout.logFile(MOUNT),
+    start: (reporter) => startMount(realPlatform({ log }), layout, settings, reporter),
+  });
+}
+
+interface Opened {
+  readonly parts: MountParts;
+  close(): Promise<void>;
+}
+
+async function startMount(
+  platform: Platform,
+  layout: VolumeLayout,
+  settings: MountSettings,
+  reporter: StartupReporter,
+): Promise<() => Promise<void>> {
+  const volume = readVolumeFile(layout);
+  const opened = await openParts(platform, layout, settings, reporter);
+  reporter.phase('mounting');
+  let mount: FuseMount;
+  try {
+    mount = await mountFileSystem({
+      fileSystem: opened.parts.fileSystem,
+      mountPoint: settings.mountPoint,
+      volumeName: mountSource(volume.name, layout),
+      readOnly: settings.readOnly,
+      log: platform.log,
+      timers: platform.timers,
+    });
+  } catch (error) {
+    await opened.close();
+    throw mountFailure(error);
+  }
+  const closer = closeOnce(mount, opened);
+  const server = await serveRpc(
+    platform,
+    { kind: 'unix', path: layout.mountSocket },
+    {
+      key: readVolumeKey(layout),
+      handler: (request) => {
+        if (request.method !== rpcMethods.control) return { status: rpcStatus.invalid };
+        return answerControl(request, platform.log, (command) =>
+          answerCommand(command as MountRequest, opened.parts, mount, closer),
+        );
+      },
+    },
+  );
+  // Unmounted by umount(8) or fusermount3: the process has nothing more to do.
+  void mount.closed.then(() => process.kill(process.pid, 'SIGTERM'));
+  return async () => {
+    await unmountAtEnd(mount, platform);
+    await closer();
+    await server.close();
+  };
+}
+
+async function openParts(
+  platform: Platform,
+  layout: VolumeLayout,
+  settings: MountSettings,
+  reporter: StartupReporter,
+): Promise<Opened> {
+  const volume = readVolumeFile(layout);
+  const key = readVolumeKey(layout);
+  const { dataFragments, parityFragments } = volume;
+  reporter.phase('connecting to the nodes');
+  const address = { kind: 'unix', path: layout.supervisorSocket } as const;
+  const coordinator = remoteCoordinator(platform, address, { key });
+  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments });
+  const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
+  await links.settle(SETTLE_TIMEOUT_MS);
+  reporter.phase('recovering the metadata');
+  const metadata = await openMetadata(platform, {
+    coordinator,
+    links,
+    directory: layout.mountDirectory,
+    parityFragments,
+    key: coordinatorKeys.manager,
+  });
+  const locations = new FragmentLocations();
+  const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });
+  const reader = createSegmentReader(platform, { links, locations });
+  reporter.phase('recovering the log');
+  const fileSystem = await createFileSystem(platform, {
+    metadata,
+    writer,
+    reader,
+    readOnly: settings.readOnly,
+  });
+  return {
+    parts: { metadata, writer, reader, fileSystem, links },
+    async close() {
+      await fileSystem.close();
+      writer.close();
+      reader.close();
+      await metadata.close();
+      links.close();
+      await coordinator.close();
+    },
+  };
+}
+
+/** Closes everything behind the front end; callers that come later wait for the first. */
+function closeOnce(mount: FuseMount, opened: Opened): () => Promise<void> {
+  let closing: Promise<void> | undefined;
+  return () => {
+    closing ??= mount.closed.then(() => opened.close());
+    return closing;
+  };
+}
+
+/** On a signal: in use or not, the mount has to go, and what was written is kept. */
+async function unmountAtEnd(mount: FuseMount, platform: Platform): Promise<void> {
+  try {
+    await mount.unmount();
+  } catch (error) {
+    if (!(error instanceof MountError)) throw error;
+    platform.log.warn('unmount-lazily', { reason: error.message });
+    await mount.unmount({ lazy: true });
+  }
+}
+
+function answerCommand(
+  command: MountRequest,
+  parts: MountParts,
+  mount: FuseMount,
+  close: () => Promise<void>,
+): Promise<unknown> {
+  switch (command.command) {
+    case 'facts':
+      return mountStatistics(parts);
+    case 'explain':
+      return explainFile(parts.metadata, command.inode);
+    case 'unmount':
+      return unmountOnCommand(command.lazy, parts, mount, close);
+    default:
+      return Promise.reject(
+        new CommandFailure(exitCodes.usage, 'the mount process does not know this command'),
+      );
+  }
+}
+
+async function unmountOnCommand(
+  lazy: boolean,
+  parts: MountParts,
+  mount: FuseMount,
+  close: () => Promise<void>,
+): Promise<void> {
+  try {
+    await mount.unmount({ lazy });
+  } catch (error) {
+    if (error instanceof MountError && error.failure === 'in-use') throw new MountBusy(mount.mountPoint);
+    throw mountFailure(error);
+  }
+  // Detached while in use: its users keep it, and what they have written until now is made durable.
+  if (lazy) await parts.fileSystem.syncAll();
+  else await close();
+}

@@ -1,0 +1,109 @@
+/**
+ * Pid files: how a process that was started by a supervisor which is gone is found again, and only it. A pid alone is
+ * not enough, since numbers are reused: the start time from /proc and the boot's id are compared, too.
+ */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { systemCode } from '../failure.ts';
+
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks since boot when it started: field 22 of /proc/PID/stat. */
+  readonly startTicks: number;
+  readonly bootId: string;
+}
+
+let cachedBootId: string | undefined;
+function bootId(): string {
+  cachedBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return cachedBootId;
+}
+
+/** Start time and state letter of a process; undefined if there is none. */
+function readStat(pid: number): { state: string; startTicks: number } | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+  // The command name in parentheses may hold spaces: count the fields behind its end. The state is field 3.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { state: fields[0] ?? '', startTicks: Number(fields[19]) };
+}
+
+export function identityOf(pid: number): ProcessIdentity | undefined {
+  const stat = readStat(pid);
+  return stat === undefined || stat.state === 'Z' || stat.state === 'X'
+    ? undefined
+    : { pid, startTicks: stat.startTicks, bootId: bootId() };
+}
+
+/** A zombie counts as dead: nobody may be left to reap it. */
+export function isAlive(identity: ProcessIdentity): boolean {
+  const now = identityOf(identity.pid);
+  return now !== undefined && now.startTicks === identity.startTicks && identity.bootId === bootId();
+}
+
+export function isStopped(identity: ProcessIdentity): boolean {
+  const state = readStat(identity.pid)?.state;
+  return state === 'T' || state === 't';
+}
+
+export function writeProcessFile(path: string, identity: ProcessIdentity): void {
+  const draft = `${path}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(identity)}\n`);
+  renameSync(draft, path);
+}
+
+/** The live process that the pid file names. A file that is unreadable or of another boot names none. */
+export function liveProcess(path: string): ProcessIdentity | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  const identity = parseIdentity(text);
+  return identity !== undefined && isAlive(identity) ? identity : undefined;
+}
+
+function parseIdentity(text: string): ProcessIdentity | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<ProcessIdentity>;
+    if (!Number.isInteger(value.pid) || !Number.isInteger(value.startTicks)) return undefined;
+    return typeof value.bootId === 'string' ? (value as ProcessIdentity) : undefined;
+  } catch (error) {
+    // A machine that lost power may leave an empty file behind: it names no live process.
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+export function removeProcessFile(path: string): void {
+  rmSync(path, { force: true });
+}
+
+/** False if the process was gone already. */
+export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    process.kill(identity.pid, name);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+/** Resolves true when the process is gone, false after `timeoutMs`. */
+export async function waitForEnd(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs;
+  while (isAlive(identity)) {
+    if (performance.now() >= deadline) return false;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return true;
+}

@@ -1,0 +1,48 @@
+/** All commands, as users see them. The processes of a volume are hidden commands that start with an underscore. */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addBenchCommand } from './commands/bench.ts';
+import { addDownCommand } from './commands/down.ts';
+import { addExplainCommand } from './commands/explain.ts';
+import { addMountCommands } from './commands/mount.ts';
+import { addNodeCommands } from './commands/node.ts';
+import { addProcessCommands } from './commands/processes.ts';
+import { addStatusCommand } from './commands/status.ts';
+import { addUpCommand } from './commands/up.ts';
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export function buildProgram(): Command {
+  const program = new Command('tartan')
+    .description('One directory, woven from many disks.')
+    .version(packageVersion(), '--version', 'print the version')
+    .helpOption('--help', 'print help')
+    .option('--debug', 'print where an error came from')
+    .showHelpAfterError('(tartan --help lists the commands)')
+    .exitOverride();
+  addUpCommand(program);
+  addDownCommand(program);
+  addStatusCommand(program);
+  addMountCommands(program);
+  const node = addNodeCommands(program);
+  addExplainCommand(program);
+  addBenchCommand(program);
+  addProcessCommands(program, node);
+  inheritSettings(program);
+  return program;
+}
+
+/** Sub-commands made by `command()` copy these settings at the time they are made; state them for all depths. */
+function inheritSettings(command: Command): void {
+  for (const child of command.commands) {
+    child
+      .exitOverride()
+      .helpOption('--help', 'print help')
+      .option('--debug', 'print where an error came from');
+    child.showHelpAfterError(false);
+    inheritSettings(child);
+  }
+}

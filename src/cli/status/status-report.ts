@@ -1,0 +1,199 @@
+/**
+ * The verdict on a volume: pure, from facts that the supervisor gathered. The shape is a stable interface for scripts
+ * (`tartan status --json`); fields are added, never changed.
+ */
+import type { MountStatistics, NodeFacts, VolumeFacts } from '../supervisor/control-messages.ts';
+import type { VolumeFile } from '../volume/volume-file.ts';
+
+export type Health = 'healthy' | 'degraded' | 'unavailable';
+export type NodeReportState = 'up' | 'slow' | 'starting' | 'stopped' | 'down';
+
+export interface StatusReport {
+  readonly volume: string;
+  readonly directory: string;
+  readonly health: Health;
+  readonly reason: string;
+  readonly next: string;
+  readonly nodes: readonly NodeReport[];
+  readonly mounts: readonly {
+    readonly path: string;
+    readonly pid: number | null;
+    readonly primary: boolean;
+  }[];
+  readonly manager: {
+    readonly term: number;
+    readonly primary: string | null;
+    readonly replicas: readonly number[];
+  };
+  readonly redundancy: {
+    readonly data: number;
+    readonly parity: number;
+    readonly degradedSegments: number;
+    readonly unreadableSegments: number;
+    readonly bytesToRepair: number;
+  };
+  readonly capacity: {
+    readonly totalBytes: number;
+    readonly usedBytes: number;
+    readonly availableBytes: number;
+  };
+  readonly files: number;
+  readonly supervisor: { readonly pid: number | null; readonly restart: boolean };
+}
+
+export interface NodeReport {
+  readonly id: number;
+  readonly state: NodeReportState;
+  readonly pid: number | null;
+  readonly address: string;
+  readonly usedBytes: number;
+  readonly capacityBytes: number;
+}
+
+function nodeState(node: NodeFacts): NodeReportState {
+  if (node.process === 'starting') return 'starting';
+  if (node.process === 'running') return node.link === 'down' ? 'down' : node.link;
+  return node.stoppedOnPurpose ? 'stopped' : 'down';
+}
+
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+
+interface Verdict {
+  readonly health: Health;
+  readonly reason: string;
+  readonly next: string;
+}
+
+const START = 'tartan up';
+
+/** `facts` is undefined when no supervisor answers. */
+export function statusReport(
+  volume: VolumeFile,
+  directory: string,
+  facts: VolumeFacts | undefined,
+): StatusReport {
+  const statistics = facts?.mount?.statistics ?? undefined;
+  const nodes = (facts?.nodes ?? []).map((node) => ({
+    id: node.id,
+    state: nodeState(node),
+    pid: node.pid,
+    address: node.address,
+    usedBytes: node.usedBytes,
+    capacityBytes: node.capacityBytes,
+  }));
+  const mount = facts?.mount ?? undefined;
+  return {
+    volume: volume.name,
+    directory,
+    ...verdict(volume, facts, nodes, statistics),
+    nodes: facts === undefined ? stoppedNodes(volume) : nodes,
+    mounts:
+      mount?.process === 'running'
+        ? [{ path: mount.path, pid: mount.pid, primary: statistics !== undefined }]
+        : [],
+    manager: {
+      term: statistics?.term ?? facts?.manager?.term ?? 0,
+      primary: mount !== undefined && statistics !== undefined ? mount.path : null,
+      replicas: statistics?.members.map((member) => member.nodeId) ?? facts?.manager?.members ?? [],
+    },
+    redundancy: {
+      data: volume.dataFragments,
+      parity: volume.parityFragments,
+      degradedSegments: statistics?.degradedSegments ?? 0,
+      unreadableSegments: statistics?.unreadableSegments ?? 0,
+      bytesToRepair: statistics?.bytesToRepair ?? 0,
+    },
+    capacity: {
+      totalBytes: statistics?.totalBytes ?? 0,
+      usedBytes: statistics?.usedBytes ?? 0,
+      availableBytes: statistics?.availableBytes ?? 0,
+    },
+    files: statistics?.files ?? 0,
+    supervisor: { pid: facts?.supervisorPid ?? null, restart: facts?.restart ?? false },
+  };
+}
+
+function stoppedNodes(volume: VolumeFile): NodeReport[] {
+  return volume.nodes.map((id) => ({
+    id,
+    state: 'stopped',
+    pid: null,
+    address: '',
+    usedBytes: 0,
+    capacityBytes: 0,
+  }));
+}
+
+function verdict(
+  volume: VolumeFile,
+  facts: VolumeFacts | undefined,
+  nodes: readonly NodeReport[],
+  statistics: MountStatistics | undefined,
+): Verdict {
+  if (facts === undefined) {
+    return { health: 'unavailable', reason: 'the volume is not running', next: START };
+  }
+  const live = nodes.filter((node) => node.state === 'up').length;
+  const needed = Math.min(volume.parityFragments + 1, volume.nodes.length);
+  const away = nodes.filter((node) => node.state !== 'up');
+  const bringBack = bringBackCommand(away);
+  const { mount } = facts;
+  if (mount === null) {
+    return { health: 'unavailable', reason: 'the volume is not mounted', next: START };
+  }
+  if (mount.process === 'starting') {
+    const reason = `the mount at ${mount.path} is starting: ${mount.detail}`;
+    return { health: 'unavailable', reason, next: 'wait a moment' };
+  }
+  if (mount.process === 'absent') {
+    const why = mount.failure ?? 'its process ended';
+    return { health: 'unavailable', reason: `the mount at ${mount.path} is down: ${why}`, next: START };
+  }
+  if (statistics === undefined) {
+    const reason = `the mount process ${mount.pid} does not answer`;
+    return { health: 'unavailable', reason, next: 'tartan down --force, then tartan up' };
+  }
+  if (statistics.unreadableSegments > 0) {
+    const reason = `${plural(statistics.unreadableSegments, 'segment')} of data cannot be read: too many nodes are down`;
+    return { health: 'unavailable', reason, next: bringBack };
+  }
+  if (live < needed) {
+    const reason = `${live} of ${plural(nodes.length, 'node')} up: ${needed} are needed to write`;
+    return { health: 'unavailable', reason, next: bringBack };
+  }
+  const trouble = statistics.metadataTrouble ?? statistics.logTrouble;
+  if (trouble !== null) return { health: 'unavailable', reason: trouble, next: bringBack };
+  return runningVerdict(away, statistics, bringBack);
+}
+
+/** The volume reads and writes; is it as safe as it is meant to be? */
+function runningVerdict(
+  away: readonly NodeReport[],
+  statistics: MountStatistics,
+  bringBack: string,
+): Verdict {
+  if (away.length > 0) {
+    const names = away.map((node) => `${node.id} (${node.state})`).join(', ');
+    const reason =
+      `${away.length === 1 ? 'node' : 'nodes'} ${names} away; all data is readable` +
+      (statistics.degradedSegments > 0
+        ? `, ${plural(statistics.degradedSegments, 'segment')} with fewer fragments than meant`
+        : '');
+    return { health: 'degraded', reason, next: bringBack };
+  }
+  if (statistics.degradedSegments > 0) {
+    const reason = `${plural(statistics.degradedSegments, 'segment')} with fewer fragments than meant`;
+    return { health: 'degraded', reason, next: 'nothing: every byte is readable' };
+  }
+  return { health: 'healthy', reason: 'every node is up', next: 'nothing to do' };
+}
+
+function bringBackCommand(away: readonly NodeReport[]): string {
+  const gone = away.filter((node) => node.state === 'stopped' || node.state === 'down');
+  if (gone.length > 0) return gone.map((node) => `tartan node start ${node.id}`).join('; ');
+  const slow = away.filter((node) => node.state === 'slow');
+  if (slow.length > 0) {
+    return slow.map((node) => `look at process ${node.pid}, or tartan node kill ${node.id}`).join('; ');
+  }
+  return away.length > 0 ? 'wait a moment' : START;
+}

@@ -1,0 +1,58 @@
+/** The status report for people. Pure. */
+import { formatTable } from '../terminal/table.ts';
+import { formatSize } from '../volume/sizes.ts';
+import type { NodeReport, StatusReport } from './status-report.ts';
+
+function percent(part: number, whole: number): string {
+  return whole === 0 ? '-' : `${Math.round((100 * part) / whole)}%`;
+}
+
+export function statusText(report: StatusReport): string {
+  const { redundancy, capacity, manager } = report;
+  const lines = [
+    `${report.volume}: ${report.health} - ${report.reason}`,
+    `next: ${report.next}`,
+    '',
+    nodeTable(report.nodes),
+    '',
+  ];
+  for (const mount of report.mounts) lines.push(`mounted     ${mount.path} (process ${mount.pid})`);
+  lines.push(`redundancy  ${redundancy.data}+${redundancy.parity}${repairText(report)}`);
+  if (capacity.totalBytes > 0) {
+    const { usedBytes, totalBytes, availableBytes } = capacity;
+    lines.push(
+      `capacity    ${formatSize(usedBytes)} used of ${formatSize(totalBytes)} (${percent(usedBytes, totalBytes)}), ` +
+        `${formatSize(availableBytes)} available, ${report.files} files`,
+    );
+  }
+  if (manager.term > 0) {
+    lines.push(`metadata    term ${manager.term}, journal on nodes ${manager.replicas.join(', ')}`);
+  }
+  return lines.join('\n');
+}
+
+function repairText({ redundancy }: StatusReport): string {
+  if (redundancy.degradedSegments === 0) return '';
+  return `, ${redundancy.degradedSegments} segments degraded, ${formatSize(redundancy.bytesToRepair)} to repair`;
+}
+
+export function nodeTable(nodes: readonly NodeReport[]): string {
+  return formatTable(
+    [
+      { title: 'NODE', align: 'right' },
+      { title: 'STATE' },
+      { title: 'PID', align: 'right' },
+      { title: 'USED', align: 'right' },
+      { title: 'CAPACITY', align: 'right' },
+      { title: 'ADDRESS' },
+    ],
+    nodes.map((node) => [
+      String(node.id),
+      node.state,
+      node.pid === null ? '-' : String(node.pid),
+      node.capacityBytes === 0 ? '-' : formatSize(node.usedBytes),
+      node.capacityBytes === 0 ? '-' : formatSize(node.capacityBytes),
+      node.address,
+    ]),
+  );
+}

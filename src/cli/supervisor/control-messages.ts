@@ -1,0 +1,117 @@
+/**
+ * What the control service (rpc method `control`) of the supervisor and of the mount process understands. JSON in UTF-8,
+ * both ways; the two ends are always of one build, but unknown commands are refused all the same. docs/format/control.md
+ */
+import type { ExitCode } from '../failure.ts';
+import type { Frontend } from '../volume/volume-file.ts';
+
+export type SupervisorRequest =
+  | { readonly command: 'facts' }
+  | { readonly command: 'start-node'; readonly id: number }
+  | { readonly command: 'stop-node'; readonly id: number; readonly signal: 'SIGTERM' | 'SIGKILL' }
+  | { readonly command: 'start-mount'; readonly mount: MountSettings }
+  | { readonly command: 'stop-mount'; readonly lazy: boolean }
+  | { readonly command: 'set-restart'; readonly restart: boolean }
+  | { readonly command: 'explain'; readonly inode: number }
+  /** Stops every process of the volume, then the supervisor itself. */
+  | { readonly command: 'shut-down'; readonly lazy: boolean };
+
+export type MountRequest =
+  | { readonly command: 'facts' }
+  | { readonly command: 'explain'; readonly inode: number }
+  | { readonly command: 'unmount'; readonly lazy: boolean };
+
+export interface MountSettings {
+  readonly mountPoint: string;
+  readonly frontend: Frontend;
+  readonly readOnly: boolean;
+}
+
+/** `busy`: the mount point is in use. */
+export type ControlReply<T> =
+  | { readonly ok: true; readonly value: T }
+  | {
+      readonly ok: false;
+      readonly reason: 'failed' | 'busy';
+      readonly exitCode: ExitCode;
+      readonly message: string;
+    };
+
+export interface NodeFacts {
+  readonly id: number;
+  readonly address: string;
+  readonly pid: number | null;
+  readonly process: 'absent' | 'starting' | 'running';
+  readonly detail: string;
+  /** Somebody asked for it to be down. */
+  readonly stoppedOnPurpose: boolean;
+  readonly failure: string | null;
+  readonly link: 'up' | 'slow' | 'down';
+  readonly usedBytes: number;
+  readonly capacityBytes: number;
+}
+
+export interface MountFacts {
+  readonly path: string;
+  readonly pid: number | null;
+  readonly process: 'absent' | 'starting' | 'running';
+  readonly detail: string;
+  readonly failure: string | null;
+  /** Absent when the process does not answer. */
+  readonly statistics: MountStatistics | null;
+}
+
+/** What the mount process, which hosts the primary manager, knows. */
+export interface MountStatistics {
+  readonly term: number;
+  readonly members: readonly { readonly nodeId: number; readonly durableSequence: number }[];
+  readonly metadataTrouble: string | null;
+  readonly logTrouble: string | null;
+  readonly files: number;
+  readonly totalBytes: number;
+  readonly usedBytes: number;
+  readonly availableBytes: number;
+  readonly segments: number;
+  readonly degradedSegments: number;
+  readonly unreadableSegments: number;
+  readonly bytesToRepair: number;
+  readonly blocksRebuilt: number;
+  readonly corruptBlocks: number;
+}
+
+export interface VolumeFacts {
+  readonly supervisorPid: number;
+  readonly restart: boolean;
+  readonly nodes: readonly NodeFacts[];
+  readonly mount: MountFacts | null;
+  /** From the coordinator, also when no primary runs. */
+  readonly manager: { readonly term: number; readonly members: readonly number[] } | null;
+}
+
+export interface ExplainedExtent {
+  readonly fileBlock: number;
+  readonly blocks: number;
+  /** 0: a hole. */
+  readonly segmentId: number;
+  readonly blockIndex: number;
+}
+
+export interface ExplainedSegment {
+  readonly segmentId: number;
+  readonly dataFragments: number;
+  readonly parityFragments: number;
+  readonly fragmentBlocks: number;
+  /** Node of each fragment, data first. */
+  readonly nodes: readonly number[];
+  /** Its blocks are in the journal of these nodes and not yet in a segment of their own. */
+  readonly journaledOn: readonly number[] | null;
+}
+
+export interface Explanation {
+  readonly inode: number;
+  readonly sizeBytes: number;
+  readonly extents: readonly ExplainedExtent[];
+  readonly segments: readonly ExplainedSegment[];
+  /** There are more extents than are listed. */
+  readonly truncated: boolean;
+}

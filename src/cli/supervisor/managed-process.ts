@@ -1,0 +1,155 @@
+/**
+ * One process of the volume as its supervisor sees it: started here, or adopted from an earlier supervisor by its pid file.
+ * Invariant: at most one live process for a name; `start` while it lives does nothing.
+ */
+import type { Logger } from '../../platform/platform.ts';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import { type LaunchOptions, launch } from '../process/launch.ts';
+import { isAlive, liveProcess, type ProcessIdentity, signal, waitForEnd } from '../process/process-file.ts';
+
+export type ProcessPhase = 'absent' | 'starting' | 'running';
+
+/** How often an adopted process, whose end nobody reports, is looked after. */
+const LIVENESS_INTERVAL_MS = 500;
+const STOP_GRACE_MS = 10_000;
+
+export interface ManagedProcessOptions {
+  readonly name: string;
+  readonly pidFile: string;
+  readonly logFile: string;
+  readonly nodeArgs: readonly string[];
+  readonly log: Logger;
+  /** Called once for each end that nobody asked for. */
+  onUnexpectedEnd(how: string): void;
+}
+
+export class ManagedProcess {
+  readonly name: string;
+  readonly #options: ManagedProcessOptions;
+  #identity: ProcessIdentity | undefined;
+  #phase: ProcessPhase = 'absent';
+  #detail = '';
+  #failure: CommandFailure | undefined;
+  #starting: Promise<void> | undefined;
+  #stopping = false;
+  #watch: NodeJS.Timeout | undefined;
+
+  constructor(options: ManagedProcessOptions) {
+    this.name = options.name;
+    this.#options = options;
+  }
+
+  get phase(): ProcessPhase {
+    return this.#phase;
+  }
+
+  /** What a starting process says it is doing. */
+  get detail(): string {
+    return this.#detail;
+  }
+
+  get identity(): ProcessIdentity | undefined {
+    return this.#identity;
+  }
+
+  /** Why the last start failed or the process ended by itself. */
+  get failure(): CommandFailure | undefined {
+    return this.#failure;
+  }
+
+  adopt(): boolean {
+    const identity = liveProcess(this.#options.pidFile);
+    if (identity === undefined) return false;
+    this.#identity = identity;
+    this.#phase = 'running';
+    this.#watch = setInterval(() => {
+      if (!isAlive(identity)) this.#ended('is gone');
+    }, LIVENESS_INTERVAL_MS);
+    return true;
+  }
+
+  /** Resolves when the process says that it is ready; rejects with what it failed with. */
+  start(args: readonly string[]): Promise<void> {
+    if (this.#starting !== undefined) return this.#starting;
+    if (this.#phase === 'running') return Promise.resolve();
+    this.#starting = this.#launch(args).finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
+  }
+
+  #launch(args: readonly string[]): Promise<void> {
+    const { promise, resolve, reject } = withResolvers();
+    this.#failure = undefined;
+    this.#stopping = false;
+    this.#detail = '';
+    this.#phase = 'starting';
+    const options: LaunchOptions = {
+      args,
+      nodeArgs: this.#options.nodeArgs,
+      pidFile: this.#options.pidFile,
+      logFile: this.#options.logFile,
+      onReport: (report) => {
+        if (report.kind === 'phase') this.#detail = report.phase;
+        if (report.kind === 'failed') this.#failure = new CommandFailure(report.exitCode, report.message);
+        if (report.kind === 'ready') {
+          this.#phase = 'running';
+          resolve();
+        }
+      },
+      onExit: (how) => {
+        const wasStarting = this.#phase === 'starting';
+        this.#failure ??= new CommandFailure(
+          exitCodes.unavailable,
+          `${this.name} ${how}; see ${this.#options.logFile}`,
+        );
+        this.#ended(how);
+        if (wasStarting) reject(this.#failure);
+      },
+    };
+    try {
+      this.#identity = launch(options);
+    } catch (error) {
+      this.#phase = 'absent';
+      reject(error);
+    }
+    return promise;
+  }
+
+  #ended(how: string): void {
+    if (this.#phase === 'absent') return;
+    clearInterval(this.#watch);
+    const wasRunning = this.#phase === 'running';
+    this.#phase = 'absent';
+    this.#identity = undefined;
+    this.#options.log.info('process-ended', { process: this.name, how, asked: this.#stopping });
+    if (this.#stopping) this.#failure = undefined;
+    else if (wasRunning) this.#options.onUnexpectedEnd(how);
+  }
+
+  /** Ends the process: orderly with SIGTERM, or at once with SIGKILL. Resolves when it is gone. */
+  async stop(how: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const identity = this.#identity;
+    if (identity === undefined) return;
+    this.#stopping = true;
+    signal(identity, how);
+    // A process that was stopped by SIGSTOP takes its SIGTERM only when it goes on.
+    if (how === 'SIGTERM') signal(identity, 'SIGCONT');
+    if (!(await waitForEnd(identity, STOP_GRACE_MS))) {
+      this.#options.log.warn('process-killed', { process: this.name });
+      signal(identity, 'SIGKILL');
+      await waitForEnd(identity, STOP_GRACE_MS);
+    }
+    this.#ended(how);
+  }
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
+  let resolve: () => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}

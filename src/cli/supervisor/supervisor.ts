@@ -1,0 +1,272 @@
+/**
+ * The supervisor: hosts the embedded coordinator, starts the volume's node and mount processes, and answers control commands.
+ * It carries no data: when it dies, nodes and mount go on, and the next supervisor adopts them by their pid files.
+ *
+ * Which nodes are meant to be down is kept as marks in the run directory, so that it outlives the supervisor; an
+ * orderly shut-down forgets it.
+ */
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type Coordinator, coordinatorKeys, type ManagerRecord } from '../../cluster/coordinator.ts';
+import type { NodeLinks } from '../../cluster/nodes.ts';
+import type { Logger } from '../../platform/platform.ts';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import type { VolumeFile } from '../volume/volume-file.ts';
+import { nodeProcessName, type VolumeLayout } from '../volume/volume-layout.ts';
+import type {
+  Explanation,
+  MountFacts,
+  MountRequest,
+  MountSettings,
+  MountStatistics,
+  NodeFacts,
+  SupervisorRequest,
+  VolumeFacts,
+} from './control-messages.ts';
+import { ManagedProcess } from './managed-process.ts';
+import { MOUNT_NODE_ARGS, STORAGE_NODE_ARGS } from './node-options.ts';
+
+/** A process that keeps dying is restarted with growing pauses. */
+const RESTART_FIRST_MS = 200;
+const RESTART_MOST_MS = 30_000;
+const STEADY_MS = 60_000;
+const MOUNT_FACTS_TIMEOUT_MS = 2_000;
+/** An unmount writes out everything that is dirty. */
+const UNMOUNT_TIMEOUT_MS = 10 * 60_000;
+const FORCED_UNMOUNT_TIMEOUT_MS = 15_000;
+
+export interface SupervisorOptions {
+  readonly layout: VolumeLayout;
+  readonly volume: VolumeFile;
+  readonly coordinator: Coordinator;
+  readonly links: NodeLinks;
+  readonly log: Logger;
+  callMount<T>(request: MountRequest, timeoutMs: number): Promise<T>;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #nodes = new Map<number, ManagedProcess>();
+  readonly #mount: ManagedProcess;
+  readonly #restarts = new Map<string, { delayMs: number; startedAtMs: number }>();
+  #mountSettings: MountSettings | undefined;
+  #restart = false;
+  #shuttingDown = false;
+  #shutDownDone = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    for (const id of options.volume.nodes) this.#nodes.set(id, this.#managedNode(id));
+    this.#mount = this.#managed('mount', MOUNT_NODE_ARGS, () => this.#restartMount());
+  }
+
+  #managed(name: string, nodeArgs: readonly string[], restart: () => void): ManagedProcess {
+    const { layout, log } = this.#options;
+    return new ManagedProcess({
+      name,
+      pidFile: layout.pidFile(name),
+      logFile: layout.logFile(name),
+      nodeArgs,
+      log,
+      onUnexpectedEnd: restart,
+    });
+  }
+
+  #managedNode(id: number): ManagedProcess {
+    return this.#managed(nodeProcessName(id), STORAGE_NODE_ARGS, () => {
+      this.#restartLater(nodeProcessName(id), () => this.startNode(id));
+    });
+  }
+
+  /** Finds the processes that an earlier supervisor left behind. */
+  adopt(): void {
+    for (const node of this.#nodes.values()) node.adopt();
+    this.#mount.adopt();
+    const { mountSettingsFile } = this.#options.layout;
+    if (existsSync(mountSettingsFile)) {
+      this.#mountSettings = JSON.parse(readFileSync(mountSettingsFile, 'utf8')) as MountSettings;
+    }
+  }
+
+  run(request: SupervisorRequest): Promise<unknown> {
+    switch (request.command) {
+      case 'facts':
+        return this.facts();
+      case 'start-node':
+        rmSync(this.#options.layout.stoppedMark(request.id), { force: true });
+        return this.startNode(request.id);
+      case 'stop-node':
+        return this.#stopNode(request.id, request.signal);
+      case 'start-mount':
+        return this.#startMount(request.mount);
+      case 'stop-mount':
+        return this.#stopMount(request.lazy);
+      case 'set-restart':
+        this.#restart = request.restart;
+        return Promise.resolve();
+      case 'explain':
+        return this.#options.callMount<Explanation>(request, MOUNT_FACTS_TIMEOUT_MS);
+      case 'shut-down':
+        return this.#shutDown(request.lazy);
+      default:
+        return Promise.reject(
+          new CommandFailure(exitCodes.usage, 'the supervisor does not know this command'),
+        );
+    }
+  }
+
+  async startNode(id: number): Promise<void> {
+    await this.#node(id).start(['_node', '--dir', this.#options.layout.directory, '--id', String(id)]);
+  }
+
+  #node(id: number): ManagedProcess {
+    const node = this.#nodes.get(id);
+    if (node !== undefined) return node;
+    const known = [...this.#nodes.keys()].join(', ');
+    throw new CommandFailure(exitCodes.usage, `there is no node ${id}; this volume has ${known}`);
+  }
+
+  async #stopNode(id: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const node = this.#node(id);
+    writeFileSync(this.#options.layout.stoppedMark(id), '');
+    await node.stop(signal);
+  }
+
+  async #startMount(settings: MountSettings): Promise<void> {
+    const running = this.#mountSettings;
+    if (
+      this.#mount.phase !== 'absent' &&
+      running !== undefined &&
+      running.mountPoint !== settings.mountPoint
+    ) {
+      throw new CommandFailure(
+        exitCodes.configuration,
+        `the volume is mounted at ${running.mountPoint}; unmount it first: tartan umount ${running.mountPoint}`,
+      );
+    }
+    this.#mountSettings = settings;
+    writeFileSync(this.#options.layout.mountSettingsFile, JSON.stringify(settings));
+    const args = ['_mount', '--dir', this.#options.layout.directory, '--settings', JSON.stringify(settings)];
+    await this.#mount.start(args);
+  }
+
+  async #stopMount(lazy: boolean): Promise<void> {
+    if (this.#mount.phase !== 'absent') await (lazy ? this.#forceUnmount() : this.#unmount());
+    rmSync(this.#options.layout.mountSettingsFile, { force: true });
+    this.#mountSettings = undefined;
+  }
+
+  async #unmount(): Promise<void> {
+    await this.#options.callMount({ command: 'unmount', lazy: false }, UNMOUNT_TIMEOUT_MS);
+    await this.#mount.stop('SIGTERM');
+  }
+
+  /** A mount process that does not answer is killed: what was not durable is given up. */
+  async #forceUnmount(): Promise<void> {
+    try {
+      await this.#options.callMount({ command: 'unmount', lazy: true }, FORCED_UNMOUNT_TIMEOUT_MS);
+      await this.#mount.stop('SIGTERM');
+    } catch (error) {
+      this.#options.log.warn('mount-given-up', { error: String(error) });
+      await this.#mount.stop('SIGKILL');
+    }
+  }
+
+  async #shutDown(lazy: boolean): Promise<void> {
+    await this.#stopMount(lazy);
+    this.#shuttingDown = true;
+    await Promise.all([...this.#nodes.values()].map((node) => node.stop('SIGTERM')));
+    for (const id of this.#nodes.keys()) rmSync(this.#options.layout.stoppedMark(id), { force: true });
+    this.#shutDownDone = true;
+  }
+
+  /** Nothing of the volume runs any more but the supervisor itself. */
+  get isShutDown(): boolean {
+    return this.#shutDownDone;
+  }
+
+  get hasRunningNodes(): boolean {
+    return [...this.#nodes.values()].some((node) => node.phase === 'running');
+  }
+
+  #restartMount(): void {
+    const settings = this.#mountSettings;
+    if (settings !== undefined) this.#restartLater('mount', () => this.#startMount(settings));
+  }
+
+  #restartLater(name: string, start: () => Promise<void>): void {
+    if (!this.#restart || this.#shuttingDown) return;
+    const now = performance.now();
+    const last = this.#restarts.get(name);
+    const soon = last !== undefined && now - last.startedAtMs < STEADY_MS;
+    const delayMs = soon ? Math.min(last.delayMs * 2, RESTART_MOST_MS) : RESTART_FIRST_MS;
+    this.#restarts.set(name, { delayMs, startedAtMs: now + delayMs });
+    this.#options.log.info('restart', { process: name, delayMs });
+    setTimeout(() => {
+      if (this.#shuttingDown || this.#isStoppedOnPurpose(name)) return;
+      start().catch((error: unknown) => {
+        this.#options.log.error('restart-failed', { process: name, error: String(error) });
+        this.#restartLater(name, start);
+      });
+    }, delayMs);
+  }
+
+  #isStoppedOnPurpose(name: string): boolean {
+    return this.#options.volume.nodes.some(
+      (id) => nodeProcessName(id) === name && existsSync(this.#options.layout.stoppedMark(id)),
+    );
+  }
+
+  async facts(): Promise<VolumeFacts> {
+    const record = await this.#options.coordinator.get(coordinatorKeys.manager);
+    const manager = record === undefined ? undefined : (JSON.parse(record.value.toString()) as ManagerRecord);
+    return {
+      supervisorPid: process.pid,
+      restart: this.#restart,
+      nodes: [...this.#nodes.keys()].map((id) => this.#nodeFacts(id)),
+      mount: await this.#mountFacts(),
+      manager: manager === undefined ? null : { term: manager.term, members: manager.members },
+    };
+  }
+
+  #nodeFacts(id: number): NodeFacts {
+    const node = this.#node(id);
+    const link = this.#options.links.links.get(id);
+    return {
+      id,
+      address: `unix:${this.#options.layout.nodeSocket(id)}`,
+      pid: node.identity?.pid ?? null,
+      process: node.phase,
+      detail: node.detail,
+      stoppedOnPurpose: existsSync(this.#options.layout.stoppedMark(id)),
+      failure: node.failure?.message ?? null,
+      link: link?.state ?? 'down',
+      usedBytes: link?.usedBytes ?? 0,
+      capacityBytes: link?.capacityBytes ?? 0,
+    };
+  }
+
+  async #mountFacts(): Promise<MountFacts | null> {
+    const settings = this.#mountSettings;
+    if (settings === undefined) return null;
+    let statistics: MountStatistics | null = null;
+    if (this.#mount.phase === 'running') {
+      try {
+        statistics = await this.#options.callMount<MountStatistics>(
+          { command: 'facts' },
+          MOUNT_FACTS_TIMEOUT_MS,
+        );
+      } catch (error) {
+        // A mount that does not answer is a fact, too: it shows as one without statistics.
+        this.#options.log.warn('mount-silent', { error: String(error) });
+      }
+    }
+    return {
+      path: settings.mountPoint,
+      pid: this.#mount.identity?.pid ?? null,
+      process: this.#mount.phase,
+      detail: this.#mount.detail,
+      failure: this.#mount.failure?.message ?? null,
+      statistics,
+    };
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * volume.json and volume.key: what a volume is on this machine. Written once at creation and replaced atomically when
+ * the mount point changes. Byte-level rules: docs/format/volume-file.md. A file that does not match is refused, never guessed at.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { MAX_NODES, MAX_PARITY } from '../../base/limits.ts';
+import { asFailure, CommandFailure, exitCodes, systemCode } from '../failure.ts';
+import type { VolumeLayout } from './volume-layout.ts';
+
+export const frontends = ['native', 'fuse-native'] as const;
+export type Frontend = (typeof frontends)[number];
+
+export interface VolumeFile {
+  readonly formatVersion: 1;
+  readonly name: string;
+  /** 32 hex digits. */
+  readonly volumeId: string;
+  readonly nodes: readonly number[];
+  readonly dataFragments: number;
+  readonly parityFragments: number;
+  /** Bytes that each node may use; null: what its disk has. */
+  readonly capacityBytes: number | null;
+  readonly mountPoint: string;
+  readonly frontend: Frontend;
+}
+
+const KEY_BYTES = 32;
+const VOLUME_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+export function isVolumeName(text: string): boolean {
+  return VOLUME_NAME.test(text);
+}
+
+export function volumeExists(layout: VolumeLayout): boolean {
+  return existsSync(layout.settingsFile);
+}
+
+function isInteger(value: unknown, least: number, most: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most;
+}
+
+const fieldRules: { readonly [Field in keyof VolumeFile]: (value: unknown) => boolean } = {
+  formatVersion: (value) => value === 1,
+  name: (value) => typeof value === 'string' && isVolumeName(value),
+  volumeId: (value) => typeof value === 'string' && /^[0-9a-f]{32}$/.test(value),
+  nodes: (value) =>
+    Array.isArray(value) &&
+    value.length >= 1 &&
+    value.length <= MAX_NODES &&
+    new Set(value).size === value.length &&
+    value.every((id) => isInteger(id, 1, 65535)),
+  dataFragments: (value) => isInteger(value, 1, MAX_NODES),
+  parityFragments: (value) => isInteger(value, 0, MAX_PARITY),
+  capacityBytes: (value) => value === null || isInteger(value, 1, Number.MAX_SAFE_INTEGER),
+  mountPoint: (value) => typeof value === 'string' && value.startsWith('/'),
+  frontend: (value) => frontends.includes(value as Frontend),
+};
+
+/** Returns what is wrong with it, or undefined. */
+export function volumeFileProblem(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return 'it is not a JSON object';
+  const fields = value as Record<string, unknown>;
+  if (fields.formatVersion !== 1) return `format version ${String(fields.formatVersion)} is not known`;
+  for (const [field, rule] of Object.entries(fieldRules)) {
+    if (!rule(fields[field])) return `field ${field} is missing or wrong`;
+  }
+  for (const field of Object.keys(fields)) {
+    if (!(field in fieldRules)) return `field ${field} is not known`;
+  }
+  return undefined;
+}
+
+export function readVolumeFile(layout: VolumeLayout): VolumeFile {
+  let text: string;
+  try {
+    text = readFileSync(layout.settingsFile, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') {
+      throw new CommandFailure(
+        exitCodes.configuration,
+        `there is no volume in ${layout.directory}; create it with \`tartan up\` or say which with --volume or --dir`,
+      );
+    }
+    throw asFailure(error, layout.settingsFile);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new CommandFailure(exitCodes.configuration, `${layout.settingsFile} is not JSON`, error);
+  }
+  const problem = volumeFileProblem(value);
+  if (problem !== undefined) {
+    throw new CommandFailure(exitCodes.configuration, `${layout.settingsFile} cannot be used: ${problem}`);
+  }
+  return value as VolumeFile;
+}
+
+export function readVolumeKey(layout: VolumeLayout): Buffer {
+  let key: Buffer;
+  try {
+    key = readFileSync(layout.keyFile);
+  } catch (error) {
+    throw asFailure(error, layout.keyFile);
+  }
+  if (key.length !== KEY_BYTES) {
+    throw new CommandFailure(
+      exitCodes.configuration,
+      `${layout.keyFile} has ${key.length} bytes instead of ${KEY_BYTES}`,
+    );
+  }
+  return key;
+}
+
+function writeDurably(path: string, bytes: Uint8Array, mode: number): void {
+  const descriptor = openSync(path, 'w', mode);
+  try {
+    writeSync(descriptor, bytes);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, 'r');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+const encode = (file: VolumeFile): Buffer => Buffer.from(`${JSON.stringify(file, null, 2)}\n`);
+
+/**
+ * Creates the directory, the key and, last, the settings file, whose appearance makes the volume exist.
+ * False: another process created it meanwhile.
+ */
+export function createVolume(
+  layout: VolumeLayout,
+  file: Omit<VolumeFile, 'formatVersion' | 'volumeId'>,
+): boolean {
+  const complete: VolumeFile = { formatVersion: 1, volumeId: randomBytes(16).toString('hex'), ...file };
+  const settingsDraft = `${layout.settingsFile}.${process.pid}`;
+  const keyDraft = `${layout.keyFile}.${process.pid}`;
+  try {
+    mkdirSync(layout.directory, { recursive: true, mode: 0o700 });
+    writeDurably(keyDraft, randomBytes(KEY_BYTES), 0o600);
+    writeDurably(settingsDraft, encode(complete), 0o644);
+    // link(2) fails when the name exists: of two creators the first one's key stays, also after a crash in between.
+    linkUnlessPresent(keyDraft, layout.keyFile);
+    const created = linkUnlessPresent(settingsDraft, layout.settingsFile);
+    syncDirectory(layout.directory);
+    return created;
+  } catch (error) {
+    throw asFailure(error, layout.directory);
+  } finally {
+    rmSync(settingsDraft, { force: true });
+    rmSync(keyDraft, { force: true });
+  }
+}
+
+function linkUnlessPresent(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+export function replaceVolumeFile(layout: VolumeLayout, file: VolumeFile): void {
+  const draft = `${layout.settingsFile}.${process.pid}`;
+  try {
+    writeDurably(draft, encode(file), statSync(layout.settingsFile).mode & 0o777);
+    renameSync(draft, layout.settingsFile);
+    syncDirectory(dirname(layout.settingsFile));
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw asFailure(error, layout.settingsFile);
+  }
+}
