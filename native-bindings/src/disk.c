@@ -32,7 +32,7 @@ struct tartan_disk {
   napi_ref on_complete, completions_ref;
   napi_async_cleanup_hook_handle hook;
   int32_t *completions;
-  uint32_t completion_count, slot_count;
+  uint32_t completion_count, used_slots;
   disk_slot *slots;
   uint32_t free_head, pending_head, pending_tail;
   uint32_t running;   // with the engine
@@ -47,15 +47,14 @@ struct tartan_disk {
 };
 
 static void drop_owner(tartan_disk *disk) {
-  if (--disk->owners > 0) return;
-  free(disk->slots);
-  free(disk);
+  if (--disk->owners == 0) free(disk);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
   tartan_disk *disk = handle->data;
   if (--disk->open_handles > 0) return;
   napi_remove_async_cleanup_hook(disk->hook);
+  free(disk->slots);
   drop_owner(disk);
 }
 
@@ -92,6 +91,16 @@ static void append_pending(tartan_disk *disk, uint32_t id) {
 }
 
 static void remove_first_pending(tartan_disk *disk) { disk->pending_head = disk->slots[disk->pending_head].next; }
+
+// A free slot, or NO_SLOT. Slots are touched only when so many are needed at once.
+static uint32_t take_slot(tartan_disk *disk) {
+  uint32_t id = disk->free_head;
+  if (id != NO_SLOT)
+    disk->free_head = disk->slots[id].next;
+  else if (disk->used_slots < MAX_QUEUED)
+    id = disk->used_slots++;
+  return id;
+}
 
 static void release_slot(tartan_disk *disk, uint32_t id) {
   disk->slots[id].next = disk->free_head;
@@ -221,7 +230,7 @@ static void on_environment_end(napi_async_cleanup_hook_handle hook, void *data) 
   if (disk->uses_ring) {
     while (disk->running > 0 && disk_ring_enter(&disk->ring, 1) == 0) reap_batch(disk);
   } else if (disk->running > 0) {
-    for (uint32_t id = 0; id < disk->slot_count; id++) {
+    for (uint32_t id = 0; id < disk->used_slots; id++) {
       if (disk->slots[id].pooled) uv_cancel((uv_req_t *)&disk->slots[id].work);
     }
     return;
@@ -237,15 +246,6 @@ static void on_handle_collected(napi_env env, void *data, void *hint) {
     finish(disk);
   }
   drop_owner(disk);
-}
-
-static bool create_slots(tartan_disk *disk, uint32_t count) {
-  disk->slots = calloc(count, sizeof *disk->slots);
-  if (disk->slots == NULL) return false;
-  disk->slot_count = count;
-  disk->free_head = disk->pending_head = NO_SLOT;
-  for (uint32_t id = count; id-- > 0;) release_slot(disk, id);
-  return true;
 }
 
 static void start_handles(tartan_disk *disk, uv_loop_t *loop) {
@@ -277,11 +277,15 @@ static napi_value disk_open(napi_env env, napi_callback_info info) {
   napi_get_value_bool(env, argv[1], &force_threads);
   int32_t entries = tartan_int32(env, argv[0], 0);
   tartan_disk *disk = calloc(1, sizeof *disk);
-  if (disk == NULL || !create_slots(disk, MAX_QUEUED)) {
+  disk_slot *slots = calloc(MAX_QUEUED, sizeof *slots);
+  if (disk == NULL || slots == NULL) {
+    free(slots);
     free(disk);
     return tartan_number(env, -ENOMEM);
   }
   disk->env = env;
+  disk->slots = slots;
+  disk->free_head = disk->pending_head = NO_SLOT;
   disk->owners = 2;
   disk->completions = (int32_t *)completions;
   disk->completion_count = (uint32_t)(completion_bytes / 8);
@@ -304,10 +308,9 @@ static tartan_disk *disk_of(napi_env env, napi_value value) {
 
 // Accepts an operation, and answers with its id; -EAGAIN when the queue is full.
 static napi_value accept_request(tartan_disk *disk, const disk_request *request) {
-  uint32_t id = disk->free_head;
+  uint32_t id = take_slot(disk);
   if (id == NO_SLOT) return tartan_number(disk->env, -EAGAIN);
   disk_slot *slot = &disk->slots[id];
-  disk->free_head = slot->next;
   slot->request = *request;
   for (int i = 0; i < request->part_count; i++) slot->slabs[i] = tartan_slab_pin(request->parts[i].iov_base);
   append_pending(disk, id);
