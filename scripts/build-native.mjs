@@ -8,7 +8,17 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -63,7 +73,9 @@ function build() {
     const run = spawnSync(process.execPath, [nodeGyp, ...gypArguments], { encoding: 'utf8' });
     if (run.status !== 0) {
       process.stderr.write(`${run.stdout}${run.stderr}`);
-      process.stderr.write('build-native: the addon does not compile; it needs python3, make and a C compiler\n');
+      process.stderr.write(
+        'build-native: the addon does not compile; it needs python3, make and a C compiler\n',
+      );
       process.exitCode = 1;
       return;
     }
