@@ -6,10 +6,9 @@
  * 2. Tombstones that were not released are applied to the index again, and their regions given back if the headers are still there.
  * 3. What lies between the fragments found, torn or dropped, is given back; the last file is appended to where its fragments end.
  *
- * When the index was lost only the newest file's payloads are read: a torn fragment in an older one is as bad as a rotten one,
- * which its readers notice, and as an orphan, which its writer notices.
+ * When the index was lost only the newest files' payloads are read, more than can have been in flight: anything older was whole once.
  */
-import { BLOCK_BYTES } from '../base/units.ts';
+import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { IndexedFile } from '../format/storage-index.ts';
 import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import type { Tombstone, TombstonePage } from '../format/storage-tombstones.ts';
@@ -19,6 +18,9 @@ import { type FoundFragment, FragmentScanner } from './fragment-scan.ts';
 import type { LogFile } from './log-file.ts';
 import type { LogFiles } from './log-files.ts';
 import type { Region } from './reclaimer.ts';
+
+/** More than the header buffers let be in flight. */
+const VERIFIED_BYTES = 512 * MIB;
 
 export interface RecoveryInput {
   readonly platform: Platform;
@@ -186,4 +188,16 @@ export class FragmentRecovery {
       }
     }
   }
+}
+
+/** The newest files, so many that they hold everything that can have been in flight at a crash. */
+function recentFiles(opened: readonly LogFile[]): Set<LogFile> {
+  const recent = new Set<LogFile>();
+  let total = 0;
+  for (const log of opened.toReversed()) {
+    if (total >= VERIFIED_BYTES) break;
+    recent.add(log);
+    total += log.allocatedBytes;
+  }
+  return recent;
 }

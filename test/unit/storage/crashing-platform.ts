@@ -5,6 +5,8 @@
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import type { Database, DiskFile, Platform } from '../../../src/platform/platform.ts';
 
+const MAX_PAUSE_TURNS = 4;
+
 export class CrashingPlatform {
   readonly platform: Platform;
   readonly #real: Platform;
@@ -67,12 +69,15 @@ export class CrashingPlatform {
 
   /** A moment in which a crash may come. */
   async pause(): Promise<void> {
-    const turns = Math.floor(this.#random() * 3);
+    const turns = Math.floor(this.#random() * MAX_PAUSE_TURNS);
     for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => this.#real.timers.defer(resolve));
   }
 
   async crash(): Promise<void> {
     this.crashed = true;
+    // Writes that were about to start wake up now and are torn.
+    for (let i = 0; i < 2 * MAX_PAUSE_TURNS; i++)
+      await new Promise<void>((resolve) => this.#real.timers.defer(resolve));
     for (const file of this.#files) await file.settle();
     for (const database of this.#databases) await database.close();
   }
@@ -190,7 +195,6 @@ class CrashingFile implements DiskFile {
 
   /** After the crash: what was not synced happens or not. */
   async settle(): Promise<void> {
-    await this.#owner.pause();
     await Promise.all(this.#tearing);
     for (const operation of this.#unsynced) if (this.#random() < 0.5) await operation();
     await this.#close();
