@@ -181,7 +181,7 @@ export class SegmentFlight {
       overdue: false,
     };
     const client = links.links.get(nodeId)?.client;
-    if (client === undefined) {
+    if (client === undefined || client.closed) {
       sending.state = 'failed';
       return sending;
     }
@@ -246,7 +246,9 @@ export class SegmentFlight {
     sending.state = 'failed';
     const { segmentId } = this;
     this.#context.log.warn('fragment-unanswered', { segmentId, node: sending.nodeId, reason: error.reason });
-    if (this.#sendings[sending.position] === sending) this.advance();
+    if (this.#sendings[sending.position] !== sending) return;
+    if (error.reason !== 'closed') this.#context.nodes.refused(sending.nodeId);
+    this.advance();
   }
 
   #ended(sending: Sending): void {

@@ -5,21 +5,18 @@
  * It keeps counts only; the flights tell it what they send and what comes back. Time is counted in the writer's ticks.
  */
 import { assert } from '../base/assert.ts';
-import { BLOCK_BYTES, roundUp } from '../base/units.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
 import { type PlacementNode, placeSegment, type SegmentLayout } from '../cluster/placement.ts';
-import { fragmentDescriptionBytes } from '../format/fragment-header.ts';
+import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
 
-/** Room for what a node puts around the description of a fragment. */
-const HEADER_SLACK_BYTES = 256;
 /** A node that refused a fragment is asked again after so many ticks. */
 const AVOID_TICKS = 10;
 
 /** What a fragment takes on its node, header included. */
 export function storedFragmentBytes(fragmentBlocks: number, fragments: number): number {
-  const header = fragmentDescriptionBytes(fragmentBlocks, fragments) + HEADER_SLACK_BYTES;
-  return roundUp(header, BLOCK_BYTES) + fragmentBlocks * BLOCK_BYTES;
+  return fragmentHeaderBytes(fragmentBlocks, fragments) + fragmentBlocks * BLOCK_BYTES;
 }
 
 export class WritableNodes {
