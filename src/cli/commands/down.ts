@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { MOUNT_TYPE } from '../../fuse/mount-point.ts';
 import { readMountTable } from '../../fuse/mount-table.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
+import { liveProcess, waitForEnd } from '../process/process-file.ts';
 import { MountBusy } from '../supervisor/control-service.ts';
 import { attachSupervisor } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
@@ -19,6 +20,7 @@ interface DownOptions extends VolumeOptions {
 }
 
 const USERS_SHOWN = 5;
+const SUPERVISOR_END_TIMEOUT_MS = 5_000;
 
 export function addDownCommand(program: Command): void {
   const command = program
@@ -47,6 +49,8 @@ export async function bringDown(layout: VolumeLayout, force: boolean, steps: Ste
     } finally {
       supervisor.close();
     }
+    const last = liveProcess(layout.pidFile('supervisor'));
+    if (last !== undefined) await waitForEnd(last, SUPERVISOR_END_TIMEOUT_MS);
   }
   // What a mount process that was killed left in the tree.
   const source = mountSource(volume.name, layout);

@@ -21,6 +21,7 @@ export interface LongRunning {
 /** Resolves when the process is up; it then lives until a signal. */
 export async function runLongLived(name: string, running: LongRunning): Promise<void> {
   const { log, logFile } = running;
+  process.title = `tartan ${name}`;
   const reporter = startupReporter(logFile !== undefined);
   if (logFile !== undefined) keepLogBounded(logFile);
   const die = (event: string, error: unknown): never => {

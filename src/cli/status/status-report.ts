@@ -51,9 +51,10 @@ export interface NodeReport {
 }
 
 function nodeState(node: NodeFacts): NodeReportState {
+  // A node that somebody runs by hand has a link and no process that we know of.
+  if (node.link !== 'down') return node.link;
   if (node.process === 'starting') return 'starting';
-  if (node.process === 'running') return node.link === 'down' ? 'down' : node.link;
-  return node.stoppedOnPurpose ? 'stopped' : 'down';
+  return node.process === 'absent' && node.stoppedOnPurpose ? 'stopped' : 'down';
 }
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;

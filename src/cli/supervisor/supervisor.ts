@@ -28,6 +28,7 @@ import { MOUNT_NODE_ARGS, STORAGE_NODE_ARGS } from './node-options.ts';
 /** A process that keeps dying is restarted with growing pauses. */
 const RESTART_FIRST_MS = 200;
 const RESTART_MOST_MS = 30_000;
+const LINK_TIMEOUT_MS = 3_000;
 const STEADY_MS = 60_000;
 const MOUNT_FACTS_TIMEOUT_MS = 2_000;
 /** An unmount writes out everything that is dirty. */
@@ -116,6 +117,25 @@ export class Supervisor {
 
   async startNode(id: number): Promise<void> {
     await this.#node(id).start(['_node', '--dir', this.#options.layout.directory, '--id', String(id)]);
+    await this.#linked(id);
+  }
+
+  /** A node that has started answers; the link to it may be pausing between two attempts to connect. */
+  async #linked(id: number): Promise<void> {
+    const { links } = this.#options;
+    const isUp = (): boolean => links.links.get(id)?.state === 'up';
+    if (isUp()) return;
+    await new Promise<void>((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        unsubscribe();
+        resolve();
+      };
+      const timer = setTimeout(finish, LINK_TIMEOUT_MS);
+      const unsubscribe = links.onChange(() => {
+        if (isUp()) finish();
+      });
+    });
   }
 
   #node(id: number): ManagedProcess {
