@@ -100,7 +100,10 @@ export interface ExtentRuns {
   readonly checksums: Uint32Array;
 }
 
-/** A new committed size (and time of modification) of a file whose blocks are in the same transaction. */
+/**
+ * A new committed size of a file whose blocks are in the same transaction. `mtime`: when it was written; the time of change becomes that,
+ * too, if it is older.
+ */
 export interface SizeUpdate {
   readonly inode: number;
   readonly sizeBytes: number;
