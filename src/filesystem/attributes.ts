@@ -25,6 +25,7 @@ export function attributesOf(
   metadata: MetadataManager,
 ): Attributes {
   const dirty = state?.dirtyTime;
+  const changed = laterChange(inode, dirty);
   let sizeBytes = state?.sizeBytes ?? inode.sizeBytes;
   if (isDirectory(inode.mode)) sizeBytes = BLOCK_BYTES;
   let blocks = isRegular(inode.mode) ? inode.mappedBlocks : 0;
@@ -42,9 +43,18 @@ export function attributesOf(
     atimeNanoseconds: inode.atimeNanoseconds,
     mtimeSeconds: dirty?.seconds ?? inode.mtimeSeconds,
     mtimeNanoseconds: dirty?.nanoseconds ?? inode.mtimeNanoseconds,
-    ctimeSeconds: dirty?.seconds ?? inode.ctimeSeconds,
-    ctimeNanoseconds: dirty?.nanoseconds ?? inode.ctimeNanoseconds,
+    ctimeSeconds: changed.seconds,
+    ctimeNanoseconds: changed.nanoseconds,
   };
+}
+
+/** The time of change: of the last write, or of something else (a new name) that came after it. */
+function laterChange(inode: Inode, dirty: Timestamp | undefined): Timestamp {
+  const { ctimeSeconds: seconds, ctimeNanoseconds: nanoseconds } = inode;
+  const isLater =
+    dirty !== undefined &&
+    (dirty.seconds > seconds || (dirty.seconds === seconds && dirty.nanoseconds > nanoseconds));
+  return isLater ? dirty : { seconds, nanoseconds };
 }
 
 /** Pending blocks that no committed extent has a place for yet. */

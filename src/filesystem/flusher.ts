@@ -94,6 +94,11 @@ export class Flusher {
     else await this.#commitUpTo(newest - 1);
   }
 
+  /** Writes all that was appended to the log, without a detour through the journal. */
+  storeAll(): Promise<void> {
+    return this.#commitUpTo(this.#data.newestSegmentId);
+  }
+
   /** Resolves when no block of a segment up to this one is uncommitted; seals what is needed. */
   async #commitUpTo(segmentId: number): Promise<void> {
     if (this.#writer.openSegmentId !== undefined && this.#writer.openSegmentId <= segmentId)

@@ -33,7 +33,10 @@ export class Namespace {
   }
 
   lookup(parent: number, name: string): Attributes | undefined {
-    if (name.length > MAX_NAME_BYTES) throw posixOutcome('ENAMETOOLONG');
+    if (name.length > MAX_NAME_BYTES) {
+      directoryInode(this.#metadata, parent);
+      throw posixOutcome('ENAMETOOLONG');
+    }
     const inode = this.#metadata.lookup(parent, name);
     if (inode === undefined) {
       directoryInode(this.#metadata, parent);

@@ -100,7 +100,7 @@ class TartanFileSystem implements FileSystem {
 
   async recover(): Promise<void> {
     await recoverInline(this.#metadata, this.#inodes, this.#writes);
-    await this.#flusher.syncAll();
+    await this.#flusher.storeAll();
   }
 
   // Names

@@ -1,0 +1,34 @@
+/** The file system against the reference model, operation by operation, over stand-ins with tiny segments. */
+import fc from 'fast-check';
+import { describe, it } from 'vitest';
+import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { operations, PairedRun } from '../../model/paired-run.ts';
+import { SMALL, World } from './harness.ts';
+
+describe('the file system', () => {
+  it('does what the reference model does, whatever the order of operations', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(operations, { minLength: 1, maxLength: 120, size: 'max' }),
+        async (sequence) => {
+          const world = await World.open(SMALL);
+          const model = new MemoryFileSystem(() => world.clock.time());
+          const run = new PairedRun(model, world.fileSystem);
+          try {
+            for (const operation of sequence) {
+              world.clock.nowMs += 1000;
+              await run.apply(operation);
+            }
+            await run.compareAll();
+            await run.releaseAll();
+            await world.fileSystem.syncAll();
+            await run.compareAll();
+          } finally {
+            world.writer.close();
+          }
+        },
+      ),
+      { numRuns: Number(process.env.MODEL_RUNS ?? 150) },
+    );
+  });
+});
