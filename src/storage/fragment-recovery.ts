@@ -82,9 +82,10 @@ export class FragmentRecovery {
       opened.push(log);
     }
     const last = opened.at(-1);
+    const recent = recentFiles(opened);
     for (const log of opened) {
-      if (indexedFiles.get(log.fileId)?.sealed !== true)
-        await this.#scanEnd(log, !rebuilding || log === last);
+      if (indexedFiles.get(log.fileId)?.sealed === true) continue;
+      await this.#scanEnd(log, !rebuilding || recent.has(log));
     }
     await this.#applyTombstones();
     if (last !== undefined && indexedFiles.get(last.fileId)?.sealed !== true) {

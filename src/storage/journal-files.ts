@@ -4,6 +4,7 @@
  *
  * Bounds: `maxFiles` in all; an append that would need more is refused with full.
  */
+import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import { encodeJournalFileHeader, JOURNAL_FILE_HEADER_BYTES } from '../format/journal-file.ts';
 import type { DiskFile, Platform } from '../platform/platform.ts';
@@ -92,6 +93,7 @@ export class JournalFiles {
       if (last.tailBytes > this.fileBytes / 2) this.#prepareInBackground();
       return last;
     }
+    assert(lengthBytes <= this.fileBytes - JOURNAL_FILE_HEADER_BYTES, 'a frame fits one file');
     return this.activate();
   }
 

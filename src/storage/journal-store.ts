@@ -17,7 +17,7 @@ import type { Platform } from '../platform/platform.ts';
 import { type JournalFile, JournalFiles } from './journal-files.ts';
 import { type FrameRef, JournalIndex } from './journal-index.ts';
 import { recoverJournal } from './journal-recovery.ts';
-import { JournalWriter, mustFitFrame } from './journal-writer.ts';
+import { JournalWriter } from './journal-writer.ts';
 import { SlotFile } from './slot-file.ts';
 import { refusalOf, StorageError } from './storage-error.ts';
 
@@ -131,7 +131,7 @@ export class JournalStore {
   append(request: AppendRequest): Promise<JournalState> {
     try {
       this.#mustServe();
-      mustFitFrame(request.entries);
+      this.#writer.mustFit(request.entries);
       if (this.#waiting.length === 0 && this.#resetting === undefined) {
         const done = this.#appendNow(request);
         if (done !== undefined) return done;
@@ -225,15 +225,18 @@ export class JournalStore {
     const result: JournalEntry[] = [];
     let sequence = fromSequence;
     let total = 0;
-    while (sequence <= this.#durableSequence) {
-      const entries = await this.#readFrames(sequence, bound - total);
+    while (sequence <= this.#durableSequence && total < bound) {
+      const entries = await this.#readFrames(sequence, bound - total).catch((error: unknown) => {
+        if (result.length > 0 && error instanceof StorageError) return []; // what came before is fine
+        throw error;
+      });
+      if (entries.length === 0) break;
       for (const entry of entries) {
         total += journalEntryBytes(entry);
         if (result.length > 0 && total > bound) return result;
         result.push(entry);
       }
       sequence += entries.length;
-      if (entries.length === 0) break;
     }
     this.#mustHold(fromSequence);
     if (this.#damagedSequence > 0 && sequence >= this.#damagedSequence && result.length === 0) {
@@ -252,7 +255,13 @@ export class JournalStore {
       const lastSequence = ref.lastSequence;
       const buffer = this.#platform.memory.allocate(ref.lengthBytes);
       readBytes += ref.lengthBytes;
-      const entries = await this.#readFrame(ref, buffer, sequence);
+      let entries: readonly JournalEntry[];
+      try {
+        entries = await this.#readFrame(ref, buffer, sequence);
+      } catch (error) {
+        if (result.length > 0 && error instanceof StorageError) break; // whoever reads on meets it
+        throw error;
+      }
       const skip = sequence - ref.previousSequence - 1;
       assert(skip >= 0 && lastSequence >= sequence, 'frames are contiguous');
       for (const entry of entries.slice(skip, lastSequence - ref.previousSequence)) result.push(entry);

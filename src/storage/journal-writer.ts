@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES, KIB, MIB } from '../base/units.ts';
-import { FRAME_HEADER_BYTES, sealFrame } from '../format/journal-file.ts';
+import { FRAME_HEADER_BYTES, JOURNAL_FILE_HEADER_BYTES, sealFrame } from '../format/journal-file.ts';
 import {
   encodeJournalEntry,
   JOURNAL_ENTRIES_HEADER_BYTES,
@@ -20,8 +20,7 @@ import type { JournalFile, JournalFiles } from './journal-files.ts';
 import type { FrameRef } from './journal-index.ts';
 import { StorageError } from './storage-error.ts';
 
-/** Of one frame. */
-export const MAX_FRAME_BYTES = MIB;
+const MAX_FRAME_BYTES = MIB;
 /** Frames up to this are written in the turn in which they are appended. */
 const SAME_TURN_BYTES = 64 * KIB;
 const CONTENT_START = FRAME_HEADER_BYTES + JOURNAL_ENTRIES_HEADER_BYTES;
@@ -44,6 +43,8 @@ interface Staged {
 export class JournalWriter {
   readonly #platform: Platform;
   readonly #files: JournalFiles;
+  /** A frame lies in one file. */
+  readonly #maxFrameBytes: number;
   readonly #onDurable: (frame: FrameRef<JournalFile>) => void;
   readonly #onFailure: () => void;
   #filling: Staged;
@@ -62,10 +63,20 @@ export class JournalWriter {
   ) {
     this.#platform = platform;
     this.#files = files;
+    this.#maxFrameBytes = Math.min(MAX_FRAME_BYTES, files.fileBytes - JOURNAL_FILE_HEADER_BYTES);
     this.#onDurable = onDurable;
     this.#onFailure = onFailure;
-    this.#filling = emptyStage(platform.memory.allocate(MAX_FRAME_BYTES));
-    this.#other = emptyStage(platform.memory.allocate(MAX_FRAME_BYTES));
+    this.#filling = emptyStage(platform.memory.allocate(this.#maxFrameBytes));
+    this.#other = emptyStage(platform.memory.allocate(this.#maxFrameBytes));
+  }
+
+  /** Refuses an append that no frame could hold. */
+  mustFit(entries: readonly JournalEntry[]): void {
+    let total = CONTENT_START;
+    for (const entry of entries) total += journalEntryBytes(entry);
+    if (total > this.#maxFrameBytes || entries.length > MAX_JOURNAL_ENTRIES) {
+      throw new StorageError({ reason: 'invalid' }, `an append of ${total} bytes is over the bound`);
+    }
   }
 
   /** Is there room for these entries behind `previousSequence` in the frame being filled? */
@@ -75,7 +86,7 @@ export class JournalWriter {
     if (previousSequence !== first + count || count + entries.length > MAX_JOURNAL_ENTRIES) return false;
     let total = end;
     for (const entry of entries) total += journalEntryBytes(entry);
-    return total <= MAX_FRAME_BYTES;
+    return total <= this.#maxFrameBytes;
   }
 
   /** Takes entries into the next frame; durable when it resolves. There is room (hasRoom). */
@@ -209,13 +220,4 @@ export class JournalWriter {
 
 function emptyStage(buffer: Buffer): Staged {
   return { buffer, end: 0, count: 0, previousSequence: 0, previousTerm: 0, waiters: [] };
-}
-
-/** Refuses an append that no frame could hold. */
-export function mustFitFrame(entries: readonly JournalEntry[]): void {
-  let total = CONTENT_START;
-  for (const entry of entries) total += journalEntryBytes(entry);
-  if (total > MAX_FRAME_BYTES || entries.length > MAX_JOURNAL_ENTRIES) {
-    throw new StorageError({ reason: 'invalid' }, `an append of ${total} bytes is over the bound`);
-  }
 }
