@@ -50,7 +50,8 @@ export interface RedoSink {
   unmapBlocks(inode: number, firstBlock: number, endBlock: number): void;
   /** liveBlocks of the record is not used: it follows from the runs. */
   commitSegment(record: SegmentRecord, runs: BlockRuns): void;
-  commitInline(segmentId: number, firstIndex: number, bytes: Uint8Array, runs: BlockRuns): void;
+  /** `bytes` are the blocks of the runs, one behind the other in the order of the runs. */
+  commitInline(segmentId: number, bytes: Uint8Array, runs: BlockRuns): void;
   forgetSegment(segmentId: number): void;
 }
 
@@ -228,11 +229,10 @@ export class GroupEncoder implements RedoSink {
     encodeRuns(out, runs);
   }
 
-  commitInline(segmentId: number, firstIndex: number, bytes: Uint8Array, runs: BlockRuns): void {
+  commitInline(segmentId: number, bytes: Uint8Array, runs: BlockRuns): void {
+    assert(bytes.length === blocksOf(runs) * BLOCK_BYTES, 'inline bytes are those of the runs');
     const out = this.#kind(kinds.commitInline);
     out.varint(segmentId);
-    out.varint(firstIndex);
-    out.varint(bytes.length / BLOCK_BYTES);
     encodeRuns(out, runs);
     out.raw(bytes);
   }
@@ -245,6 +245,12 @@ export class GroupEncoder implements RedoSink {
 function time(out: ByteWriter, seconds: number, nanoseconds: number): void {
   out.signedVarint(seconds);
   out.varint(nanoseconds);
+}
+
+function blocksOf(runs: BlockRuns): number {
+  let blocks = 0;
+  for (let i = 0; i < runs.runCount; i++) blocks += runs.counts[i]!;
+  return blocks;
 }
 
 const follows = { inode: 1, fileBlock: 2, blockIndex: 4, one: 8 } as const;
@@ -358,10 +364,8 @@ const operationDecoders: Record<number, OperationDecoder> = {
     sink.commitSegment(decodeSegmentRecord(input.raw(input.varint()), crc32c), decodeRuns(input)),
   [kinds.commitInline]: (input, sink) => {
     const segmentId = input.varint();
-    const firstIndex = input.varint();
-    const blocks = input.varint();
     const runs = decodeRuns(input);
-    sink.commitInline(segmentId, firstIndex, input.raw(blocks * BLOCK_BYTES), runs);
+    sink.commitInline(segmentId, input.raw(blocksOf(runs) * BLOCK_BYTES), runs);
   },
   [kinds.forgetSegment]: (input, sink) => sink.forgetSegment(input.varint()),
 };

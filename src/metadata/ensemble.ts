@@ -1,0 +1,249 @@
+/**
+ * Keeps the journal on an ensemble of nodes that can commit: drops members that fail, takes members in.
+ *
+ * A change of members is a new term, won by compare-and-swap in the coordinator. The order keeps the promise that any single member
+ * named there has every committed entry: appends come to rest; every member of the new ensemble is brought to the last entry;
+ * the coordinator's record changes; the members are fenced with the new term; appends go on. A primary that finds another's
+ * record was deposed, and stops for good.
+ */
+import { assert } from '../base/assert.ts';
+import {
+  type Coordinator,
+  type CoordinatorEntry,
+  CoordinatorUnavailable,
+  coordinatorKeys,
+  type ManagerRecord,
+} from '../cluster/coordinator.ts';
+import { decodeManagerRecord, encodeRecord } from '../cluster/node-record.ts';
+import type { NodeLinks } from '../cluster/nodes.ts';
+import type { JournalState } from '../format/journal-messages.ts';
+import type { Checksum } from '../format/metadata-records.ts';
+import type { Platform } from '../platform/platform.ts';
+import { Journal, type Member } from './journal.ts';
+import { isMemberFailure, MemberClient, MemberError } from './member-client.ts';
+import { MetadataUnavailable } from './metadata.ts';
+import type { RetainedEntries } from './retained-entries.ts';
+
+/** Without an ensemble for so long, waiting calls fail. */
+const TROUBLE_AFTER_MS = 3000;
+const RETRY_MS = 100;
+
+export interface EnsembleOptions {
+  readonly platform: Platform;
+  readonly coordinator: Coordinator;
+  readonly links: NodeLinks;
+  /** Who this primary is, unlike any other process. */
+  readonly primary: string;
+}
+
+export class Ensemble {
+  readonly journal: Journal;
+  readonly #options: EnsembleOptions;
+  readonly #onCommitted: (sequence: number) => void;
+  #changing: Promise<void> | undefined;
+  #joining: readonly Member[] = [];
+  trouble: MetadataUnavailable | undefined;
+  /** Called when an ensemble was formed. */
+  onFormed: () => void = () => undefined;
+
+  constructor(
+    options: EnsembleOptions,
+    crc32c: Checksum,
+    term: number,
+    retained: RetainedEntries,
+    onCommitted: (sequence: number) => void,
+  ) {
+    this.#options = options;
+    this.#onCommitted = onCommitted;
+    this.journal = new Journal(options.platform.timers, crc32c, term, retained, {
+      memberFailed: (member, error) => this.#memberFailed(member, error),
+      committed: (sequence) => this.#onCommitted(sequence),
+    });
+  }
+
+  member(nodeId: number): Member {
+    const client = new MemberClient(this.#options.links, nodeId);
+    return { client, durableSequence: 0, unanswered: 0 };
+  }
+
+  #memberFailed(member: Member, error: Error): void {
+    this.#options.platform.log.warn('journal-member-failed', {
+      nodeId: member.client.nodeId,
+      term: this.journal.term,
+      why: error.message,
+    });
+    if (error instanceof MemberError && error.reason === 'fenced' && error.term > this.journal.term) {
+      this.#deposed(error.term);
+      return;
+    }
+    this.#startChange();
+  }
+
+  /**
+   * Forms an ensemble of the present members that can be reached, and of those that join. Resolves when the journal runs again, or has stopped for
+   * good. Joining members that cannot be brought up to date are left out.
+   */
+  change(joining: readonly Member[] = []): Promise<void> {
+    this.#joining = [...this.#joining, ...joining];
+    return this.#startChange();
+  }
+
+  #startChange(): Promise<void> {
+    this.#changing ??= this.#change().finally(() => {
+      this.#changing = undefined;
+      // A member may have failed, or a new one come, between the last step and this one.
+      if (this.#needsChange) this.#startChange();
+    });
+    return this.#changing;
+  }
+
+  get #needsChange(): boolean {
+    const { journal } = this;
+    return journal.stopped === undefined && (!journal.isRunning || this.#joining.length > 0);
+  }
+
+  async #change(): Promise<void> {
+    const timer = this.#options.platform.timers.after(TROUBLE_AFTER_MS, () => {
+      this.trouble = new MetadataUnavailable('no ensemble of storage nodes can take the journal');
+      this.journal.rejectWaiters(this.trouble);
+    });
+    try {
+      for (;;) {
+        await this.journal.quiesce();
+        if (this.journal.stopped !== undefined || (await this.#tryChange())) break;
+        await this.#options.platform.timers.sleep(RETRY_MS);
+      }
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** False: not yet. */
+  async #tryChange(): Promise<boolean> {
+    const { journal } = this;
+    const joining = this.#joining;
+    try {
+      const lastSequence = journal.closeGroup();
+      const entry = await this.#ownRecord();
+      if (entry === undefined) return true;
+      const ready = await this.#bringUp([...journal.members, ...joining], lastSequence);
+      if (journal.stopped !== undefined) return true;
+      this.#joining = this.#joining.filter((member) => !joining.includes(member));
+      if (ready.length === 0) return false;
+      const term = journal.term + 1;
+      if (!(await this.#claim(entry, term, ready))) return false;
+      journal.term = term;
+      journal.members = ready;
+      if (!(await this.#fence(ready, term))) return false;
+      this.trouble = undefined;
+      journal.resume(term, ready, lastSequence);
+      this.#options.platform.log.info('journal-ensemble-formed', {
+        term,
+        members: ready.map((member) => member.client.nodeId).join(','),
+      });
+      this.onFormed();
+      return true;
+    } catch (error) {
+      if (!(error instanceof CoordinatorUnavailable)) throw error;
+      this.#options.platform.log.warn('coordinator-unavailable', { why: error.message });
+      return false;
+    }
+  }
+
+  /** The coordinator's record, if it is this primary's. A term that was won without hearing of it is taken over. */
+  async #ownRecord(): Promise<CoordinatorEntry | undefined> {
+    const { journal } = this;
+    const entry = await this.#options.coordinator.get(coordinatorKeys.manager);
+    const record = entry && decodeManagerRecord(entry.value);
+    if (entry === undefined || record === undefined || record.primary !== this.#options.primary) {
+      this.#deposed(record?.term ?? journal.term);
+      return undefined;
+    }
+    assert(record.term >= journal.term, 'the record of a reign does not go back');
+    if (record.term > journal.term) {
+      journal.term = record.term;
+      const known = new Map([...journal.members, ...this.#joining].map((each) => [each.client.nodeId, each]));
+      journal.members = record.members.map((id) => known.get(id) ?? this.member(id));
+    }
+    return entry;
+  }
+
+  #deposed(term: number): void {
+    this.#options.platform.log.error('deposed', { ownTerm: this.journal.term, newTerm: term });
+    this.trouble = new MetadataUnavailable(`another mount took over the volume (term ${term})`);
+    this.journal.stop(this.trouble);
+  }
+
+  /** Those of the candidates that can be reached and have every entry up to lastSequence when it resolves. */
+  async #bringUp(candidates: readonly Member[], lastSequence: number): Promise<Member[]> {
+    const { journal } = this;
+    const results = await Promise.all(
+      candidates.map(async (member) => {
+        // One that failed counts again once its link is well.
+        if (!member.client.isUp) return false;
+        try {
+          const state = await member.client.fence(journal.term);
+          return await this.#catchUp(member, state, lastSequence);
+        } catch (error) {
+          if (!isMemberFailure(error)) throw error;
+          if (error instanceof MemberError && error.reason === 'fenced' && error.term > journal.term) {
+            // Either this primary was deposed, which the coordinator's record tells, or the member heard of a term that was never won.
+            this.#options.platform.log.warn('member-fenced', {
+              nodeId: member.client.nodeId,
+              term: error.term,
+            });
+          }
+          return false;
+        }
+      }),
+    );
+    return candidates.filter((_, index) => results[index]);
+  }
+
+  /** Sends what the member lacks. False: it needs more than is retained, or holds something else. */
+  async #catchUp(member: Member, state: JournalState, lastSequence: number): Promise<boolean> {
+    const { retained, term } = this.journal;
+    if (state.damagedSequence !== 0 || state.lastSequence < retained.baseSequence) return false;
+    const isPrefix = retained.termOf(state.lastSequence) === state.lastTerm;
+    let at = isPrefix ? state.lastSequence : retained.baseSequence;
+    member.durableSequence = at;
+    while (at < lastSequence) {
+      const { body, toSequence } = retained.request(term, at);
+      const reply = await member.client.append(body);
+      at = toSequence;
+      member.durableSequence = reply.lastSequence;
+    }
+    return member.durableSequence >= lastSequence;
+  }
+
+  async #claim(entry: CoordinatorEntry, term: number, members: readonly Member[]): Promise<boolean> {
+    const record: ManagerRecord = {
+      term,
+      primary: this.#options.primary,
+      members: members.map((member) => member.client.nodeId),
+    };
+    const { coordinator } = this.#options;
+    const swapped = await coordinator.compareAndSwap(
+      coordinatorKeys.manager,
+      entry.version,
+      encodeRecord(record),
+    );
+    return swapped !== undefined;
+  }
+
+  /** True if all members promised the term. */
+  async #fence(members: readonly Member[], term: number): Promise<boolean> {
+    const promised = await Promise.all(
+      members.map((member) =>
+        member.client.fence(term).then(
+          () => true,
+          (error: unknown) => {
+            if (!isMemberFailure(error)) throw error;
+            return false;
+          },
+        ),
+      ),
+    );
+    return !promised.includes(false);
+  }
+}

@@ -1,0 +1,442 @@
+/**
+ * The primary metadata manager: MetadataManager over the state, the journal's ensemble and the checkpointer.
+ *
+ * A mutation is one transaction in one turn: rules are checked, then operations are issued to journal and state at once. An unexpected failure
+ * after the first operation would leave the two apart, so the manager then stops for good; nothing wrong was committed.
+ */
+import { posixOutcome } from '../base/errno.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
+import type { RedoSink } from '../format/journal-entry.ts';
+import { keyLetters, perInodeKey, segmentKey, xattrKey } from '../format/metadata-keys.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
+import type { Platform } from '../platform/platform.ts';
+import { BlockRemoval } from './block-removal.ts';
+import type { Checkpointer } from './checkpointer.ts';
+import type { Ensemble } from './ensemble.ts';
+import { ExtentSearch } from './extent-search.ts';
+import { S_IFLNK, S_IFMT } from './inode-rules.ts';
+import { MAX_UNCOMMITTED_BYTES } from './journal.ts';
+import {
+  type BlockMap,
+  type ExtentRuns,
+  type Inode,
+  type InodeChanges,
+  type ListedEntry,
+  type MetadataManager,
+  MetadataUnavailable,
+  type NewInode,
+  type RecoveredInline,
+  type SizeUpdate,
+  type Timestamp,
+} from './metadata.ts';
+import * as namespace from './namespace.ts';
+import { rename } from './namespace-rename.ts';
+import type { Recruiter } from './recruiter.ts';
+import { listSegments } from './segment-listing.ts';
+import type { MetadataState } from './state.ts';
+import type { StateReader } from './state-reader.ts';
+import { Transaction } from './transaction.ts';
+import * as xattrs from './xattrs.ts';
+
+export interface ManagerParts {
+  readonly platform: Platform;
+  /** Of this reign: what segment ids are made from. */
+  readonly term: number;
+  readonly state: MetadataState;
+  readonly reader: StateReader;
+  readonly ensemble: Ensemble;
+  readonly checkpointer: Checkpointer;
+  readonly recruiter: Recruiter;
+  /** Closes the own store. */
+  readonly closeStore: () => Promise<void>;
+}
+
+const TWO_32 = 2 ** 32;
+/** What close waits for the journal. */
+const CLOSE_WAIT_MS = 5000;
+
+export class PrimaryManager implements MetadataManager {
+  readonly #parts: ManagerParts;
+  readonly #state: MetadataState;
+  readonly #redo: Transaction;
+  readonly #removal: BlockRemoval;
+  readonly #search: ExtentSearch;
+  #recovered: RecoveredInline[];
+  #onSegmentDead: ((record: SegmentRecord) => void) | undefined;
+  /** Dead segments, each with the entry that has to be committed first. */
+  #dying: { segmentId: number; sequence: number }[] = [];
+  #broken: MetadataUnavailable | undefined;
+
+  constructor(parts: ManagerParts) {
+    this.#parts = parts;
+    this.#state = parts.state;
+    this.#redo = new Transaction(parts.ensemble.journal.encoder, parts.state);
+    this.#search = new ExtentSearch(parts.state, parts.reader, parts.platform.timers);
+    this.#removal = new BlockRemoval(parts.state, this.#search, {
+      run: (operation) => this.#mutate(operation),
+      backlog: () => this.backlog(),
+    });
+    this.#recovered = parts.state.segments.inlineBlocks().filter((block) => this.#isMapped(block));
+    const { lastSequence } = parts.ensemble.journal;
+    this.#dying = [...parts.state.segments.dead].map((segmentId) => ({ segmentId, sequence: lastSequence }));
+    parts.state.segments.died = [];
+    parts.checkpointer.onFailure = (error) => this.#breakDown(error);
+  }
+
+  #isMapped({ inode, fileBlock, segmentId, blockIndex }: RecoveredInline): boolean {
+    const map = {
+      count: 0,
+      segmentIds: new Float64Array(1),
+      blockIndexes: new Uint32Array(1),
+      checksums: new Uint32Array(1),
+    };
+    this.mapBlocks(inode, fileBlock, 1, map);
+    return map.segmentIds[0] === segmentId && map.blockIndexes[0] === blockIndex;
+  }
+
+  // Who and where.
+
+  get term(): number {
+    return this.#parts.term;
+  }
+
+  get journalTerm(): number {
+    return this.#parts.ensemble.journal.term;
+  }
+
+  get ensemble(): readonly { nodeId: number; durableSequence: number }[] {
+    return this.#parts.ensemble.journal.members.map(({ client, durableSequence }) => ({
+      nodeId: client.nodeId,
+      durableSequence,
+    }));
+  }
+
+  get trouble(): MetadataUnavailable | undefined {
+    return this.#broken ?? this.#parts.ensemble.journal.stopped ?? this.#parts.ensemble.trouble;
+  }
+
+  // Look-ups.
+
+  lookup(parent: number, name: string): number | undefined {
+    return this.#state.directories.find(parent, name)?.inode;
+  }
+
+  inode(inode: number): Inode | undefined {
+    return this.#state.inodes.get(inode);
+  }
+
+  readLink(inode: number): Uint8Array {
+    if ((namespace.existing(this.#state, inode).mode & S_IFMT) !== S_IFLNK) throw posixOutcome('EINVAL');
+    return this.#state.value(perInodeKey(keyLetters.symlink, inode)) ?? new Uint8Array(0);
+  }
+
+  getXattr(inode: number, name: string): Uint8Array | undefined {
+    const found = namespace.existing(this.#state, inode);
+    return found.hasXattrs && name.length > 0 ? this.#state.value(xattrKey(inode, name)) : undefined;
+  }
+
+  listXattrs(inode: number): readonly string[] {
+    return namespace.existing(this.#state, inode).hasXattrs ? xattrs.xattrNames(this.#state, inode) : [];
+  }
+
+  list(directory: number, cookie: bigint, limit: number): ListedEntry[] | Promise<ListedEntry[]> {
+    const { sizeBytes } = namespace.existingDirectory(this.#state, directory);
+    const entries = this.#state.directories.list(directory, Number(cookie), limit, sizeBytes);
+    const listed = (found: readonly { name: string; inode: number; type: number; cookie: number }[]) =>
+      found.map(({ name, inode, type, cookie: at }) => ({ name, inode, type, cookie: BigInt(at) }));
+    return entries instanceof Promise ? entries.then(listed) : listed(entries);
+  }
+
+  mapBlocks(inode: number, firstBlock: number, count: number, out: BlockMap): void {
+    this.#state.extents.look(inode, firstBlock, count, out);
+  }
+
+  nextMappedBlock(inode: number, fromBlock: number): number | undefined | Promise<number | undefined> {
+    return this.#search.nextMapped(inode, fromBlock);
+  }
+
+  nextHole(inode: number, fromBlock: number): number | Promise<number> {
+    return this.#search.nextHole(inode, fromBlock);
+  }
+
+  /** The record's liveBlocks follows later changes. */
+  segment(segmentId: number): SegmentRecord | undefined {
+    return this.#state.segments.records.get(segmentId);
+  }
+
+  segments(after: number, limit: number): Promise<SegmentRecord[]> {
+    return listSegments(
+      this.#state.segments.records,
+      this.#parts.reader,
+      segmentKey(after + 1),
+      after,
+      limit,
+    );
+  }
+
+  isKnownSegment(segmentId: number): boolean {
+    if (this.segment(segmentId) !== undefined) return true;
+    const ofThisReign = Math.floor(segmentId / TWO_32) === this.#parts.term;
+    return ofThisReign && segmentId > this.#state.segments.lastCommitted;
+  }
+
+  totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number } {
+    const { segments, extents } = this.#state;
+    return {
+      inodes: this.#state.inodeCount,
+      mappedBlocks: extents.mappedBlocks,
+      segments: segments.segments,
+      segmentBlocks: segments.segmentBlocks,
+    };
+  }
+
+  // Mutations.
+
+  #mutate<T>(operation: (redo: RedoSink) => T): T {
+    const { journal } = this.#parts.ensemble;
+    const refused = this.#broken ?? journal.stopped;
+    if (refused !== undefined) throw refused;
+    if (journal.uncommittedBytes > MAX_UNCOMMITTED_BYTES) {
+      throw this.trouble ?? new MetadataUnavailable('the journal does not keep up');
+    }
+    const before = journal.encoder.operations;
+    let result: T;
+    try {
+      result = operation(this.#redo);
+    } catch (error) {
+      if (journal.encoder.operations !== before) this.#breakDown(error);
+      throw error;
+    }
+    if (this.#state.segments.died.length > 0) this.#noteDied();
+    if (journal.encoder.operations !== before) {
+      journal.transactionEnded();
+      this.#parts.checkpointer.noteChange();
+    }
+    return result;
+  }
+
+  /** State and journal may differ: nothing more must be journaled. */
+  #breakDown(error: unknown): void {
+    if (this.#broken !== undefined || this.#parts.ensemble.journal.stopped !== undefined) return;
+    this.#parts.platform.log.error('metadata-broken', {
+      why: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+    this.#broken = new MetadataUnavailable('the metadata manager failed: mount again');
+    this.#parts.ensemble.journal.stop(this.#broken);
+  }
+
+  #noteDied(): void {
+    const sequence = this.#parts.ensemble.journal.lastSequence + 1;
+    for (const segmentId of this.#state.segments.died) this.#dying.push({ segmentId, sequence });
+    this.#state.segments.died = [];
+  }
+
+  create(parent: number, name: string, made: NewInode): Inode {
+    return this.#mutate((redo) => namespace.create(this.#state, redo, parent, name, made));
+  }
+
+  link(inode: number, parent: number, name: string, time: Timestamp): Inode {
+    this.#mutate((redo) => namespace.link(this.#state, redo, inode, parent, name, time));
+    return namespace.existing(this.#state, inode);
+  }
+
+  unlink(parent: number, name: string, time: Timestamp): Inode {
+    const inode = this.#mutate((redo) => namespace.unlink(this.#state, redo, parent, name, time));
+    return namespace.existing(this.#state, inode);
+  }
+
+  removeDirectory(parent: number, name: string, time: Timestamp): Inode {
+    const inode = this.#mutate((redo) => namespace.removeDirectory(this.#state, redo, parent, name, time));
+    return namespace.existing(this.#state, inode);
+  }
+
+  rename(
+    oldParent: number,
+    oldName: string,
+    newParent: number,
+    newName: string,
+    flags: number,
+    time: Timestamp,
+  ): Inode | undefined {
+    const replaced = this.#mutate((redo) =>
+      rename(this.#state, redo, { oldParent, oldName, newParent, newName, flags, time }),
+    );
+    return replaced === undefined ? undefined : namespace.existing(this.#state, replaced);
+  }
+
+  update(inode: number, changes: InodeChanges): Inode {
+    this.#mutate((redo) => {
+      namespace.existing(this.#state, inode);
+      redo.changeInode(inode, changes);
+    });
+    return namespace.existing(this.#state, inode);
+  }
+
+  setXattr(inode: number, name: string, value: Uint8Array, flags: number, time: Timestamp): void {
+    this.#mutate((redo) => xattrs.setXattr(this.#state, redo, inode, name, value, flags, time));
+  }
+
+  removeXattr(inode: number, name: string, time: Timestamp): void {
+    this.#mutate((redo) => xattrs.removeXattr(this.#state, redo, inode, name, time));
+  }
+
+  truncate(inode: number, sizeBytes: number, changes: InodeChanges): Inode | Promise<Inode> {
+    const finished = this.#removal.truncate(inode, sizeBytes, changes);
+    const result = () => namespace.existing(this.#state, inode);
+    return finished === undefined ? result() : finished.then(result);
+  }
+
+  punch(inode: number, firstBlock: number, endBlock: number): undefined | Promise<void> {
+    return this.#removal.punch(inode, firstBlock, endBlock);
+  }
+
+  reclaim(inode: number): void {
+    this.#removal.reclaim(inode)?.catch((error: unknown) => {
+      if (!(error instanceof MetadataUnavailable)) this.#breakDown(error);
+      // Otherwise it stays an orphan, which the next start finds.
+    });
+  }
+
+  commitSegment(
+    record: Omit<SegmentRecord, 'liveBlocks'>,
+    extents: ExtentRuns,
+    sizes: readonly SizeUpdate[],
+  ): void {
+    this.#mutate((redo) => {
+      redo.commitSegment({ ...record, liveBlocks: 0 }, extents);
+      this.#commitSizes(redo, sizes);
+    });
+  }
+
+  commitInline(
+    segmentId: number,
+    firstIndex: number,
+    bytes: Uint8Array,
+    extents: ExtentRuns,
+    sizes: readonly SizeUpdate[],
+  ): void {
+    this.#mutate((redo) => {
+      redo.commitInline(segmentId, bytesOfRuns(firstIndex, bytes, extents), extents);
+      this.#commitSizes(redo, sizes);
+    });
+  }
+
+  #commitSizes(redo: RedoSink, sizes: readonly SizeUpdate[]): void {
+    for (const { inode, sizeBytes, mtime } of sizes) {
+      const old = this.#state.inodes.get(inode);
+      if (old === undefined) continue;
+      if (mtime === undefined) {
+        if (sizeBytes !== old.sizeBytes) redo.changeInode(inode, { sizeBytes });
+        continue;
+      }
+      // Writing changes both times; a later change of the inode alone keeps its ctime.
+      const { seconds, nanoseconds } = mtime;
+      const newer =
+        seconds > old.ctimeSeconds || (seconds === old.ctimeSeconds && nanoseconds > old.ctimeNanoseconds);
+      const times = { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds };
+      redo.changeInode(
+        inode,
+        newer
+          ? { sizeBytes, ...times, ctimeSeconds: seconds, ctimeNanoseconds: nanoseconds }
+          : { sizeBytes, ...times },
+      );
+    }
+  }
+
+  get onSegmentDead(): ((record: SegmentRecord) => void) | undefined {
+    return this.#onSegmentDead;
+  }
+
+  set onSegmentDead(handler: ((record: SegmentRecord) => void) | undefined) {
+    this.#onSegmentDead = handler;
+    this.committed(this.#parts.ensemble.journal.committedSequence);
+  }
+
+  /** Entries up to `sequence` are durable everywhere: segments that died in them can be freed. */
+  committed(sequence: number): void {
+    if (this.#onSegmentDead === undefined) return;
+    while (this.#dying.length > 0 && this.#dying[0]!.sequence <= sequence) {
+      const { segmentId } = this.#dying.shift()!;
+      const record = this.segment(segmentId);
+      if (record !== undefined) this.#onSegmentDead(record);
+    }
+  }
+
+  forgetSegment(segmentId: number): void {
+    if (!this.#state.segments.dead.has(segmentId)) return;
+    this.#mutate((redo) => redo.forgetSegment(segmentId));
+  }
+
+  // Durability.
+
+  sync(): Promise<void> {
+    const { trouble } = this;
+    return trouble === undefined ? this.#parts.ensemble.journal.sync() : Promise.reject(trouble);
+  }
+
+  backlog(): Promise<void> | undefined {
+    return this.#parts.ensemble.journal.backlog() ?? this.#parts.checkpointer.backlog();
+  }
+
+  takeRecoveredInline(): RecoveredInline[] {
+    const recovered = this.#recovered;
+    this.#recovered = [];
+    return recovered;
+  }
+
+  /** What the last reign left unfinished: truncations before anything else, orphans in the background. */
+  async finishLeftovers(): Promise<void> {
+    await this.#removal.finishTruncates();
+    for (const inode of this.#state.orphans) this.reclaim(inode);
+  }
+
+  /** The first transaction of a volume. */
+  format(made: NewInode): void {
+    this.#mutate((redo) => redo.newInode(namespace.newInode(this.#state.nextInode, made, 1, 0)));
+  }
+
+  /** Commits and checkpoints what can be; what cannot is found in the journal by the next start. */
+  async close(): Promise<void> {
+    const { ensemble, checkpointer, recruiter, platform, closeStore } = this.#parts;
+    recruiter.close();
+    try {
+      const finish = this.sync().then(() => checkpointer.checkpoint());
+      await Promise.race([finish, rejectAfter(platform, CLOSE_WAIT_MS)]);
+    } catch (error) {
+      if (!(error instanceof MetadataUnavailable)) throw error;
+      platform.log.warn('metadata-closed-uncommitted', { why: error.message });
+    }
+    ensemble.journal.stop(new MetadataUnavailable('the metadata manager is closed'));
+    await checkpointer.close();
+    await closeStore();
+  }
+}
+
+async function rejectAfter(platform: Platform, delayMs: number): Promise<never> {
+  await platform.timers.sleep(delayMs);
+  throw new MetadataUnavailable('the journal did not answer in time');
+}
+
+/** The blocks of the runs, in their order; no copy if that is how they lie. */
+function bytesOfRuns(firstIndex: number, bytes: Uint8Array, runs: ExtentRuns): Uint8Array {
+  let blocks = 0;
+  let contiguous = true;
+  for (let i = 0; i < runs.runCount; i++) {
+    if (runs.blockIndexes[i] !== runs.blockIndexes[0]! + blocks) contiguous = false;
+    blocks += runs.counts[i]!;
+  }
+  const offsetOf = (index: number) => (index - firstIndex) * BLOCK_BYTES;
+  if (contiguous && blocks > 0) {
+    const start = offsetOf(runs.blockIndexes[0]!);
+    return bytes.subarray(start, start + blocks * BLOCK_BYTES);
+  }
+  const gathered = Buffer.allocUnsafe(blocks * BLOCK_BYTES);
+  let at = 0;
+  for (let i = 0; i < runs.runCount; i++) {
+    const start = offsetOf(runs.blockIndexes[i]!);
+    const lengthBytes = runs.counts[i]! * BLOCK_BYTES;
+    gathered.set(bytes.subarray(start, start + lengthBytes), at);
+    at += lengthBytes;
+  }
+  return gathered;
+}

@@ -1,0 +1,240 @@
+/**
+ * From whatever a crash left to a state that can be served: wins a term, fences the members, takes the longest log any of them holds, and brings
+ * the own store and the state up to its end. The members are brought level afterwards, by forming the first ensemble.
+ *
+ * Any one member that can be reached suffices, since an entry is committed only when every member has it.
+ */
+import {
+  type Coordinator,
+  CoordinatorUnavailable,
+  coordinatorKeys,
+  type ManagerRecord,
+} from '../cluster/coordinator.ts';
+import { decodeManagerRecord, encodeRecord } from '../cluster/node-record.ts';
+import type { NodeLinks } from '../cluster/nodes.ts';
+import { chooseEnsemble } from '../cluster/placement.ts';
+import type { ReplicaStore } from '../cluster/replica-store.ts';
+import { FormatError } from '../format/fields.ts';
+import { decodeGroup } from '../format/journal-entry.ts';
+import type { JournalState } from '../format/journal-messages.ts';
+import type { ReplicaState } from '../format/replica-messages.ts';
+import type { Platform } from '../platform/platform.ts';
+import { isMemberFailure, MemberClient } from './member-client.ts';
+import { MetadataUnavailable } from './metadata.ts';
+import { RetainedEntries } from './retained-entries.ts';
+import { fetchSnapshot } from './snapshot.ts';
+import type { MetadataState } from './state.ts';
+
+export interface RecoveryParts {
+  readonly platform: Platform;
+  readonly coordinator: Coordinator;
+  readonly links: NodeLinks;
+  readonly primary: string;
+  readonly store: ReplicaStore;
+  readonly ensembleSize: () => number;
+  /** Nodes that do not answer are waited for so long when no member can be reached. */
+  readonly waitMs: number;
+}
+
+/** Where the log that was adopted stands, relative to the own store. */
+export interface Adopted {
+  readonly term: number;
+  readonly members: readonly number[];
+  /** The member that holds the log; undefined for a volume without one. */
+  readonly source: MemberClient | undefined;
+  readonly retained: RetainedEntries;
+}
+
+interface Survivor {
+  readonly client: MemberClient;
+  readonly journal: JournalState;
+  readonly replica: ReplicaState;
+}
+
+/** Time for members beside the first one to be reached. */
+const STRAGGLER_MS = 1000;
+const POLL_MS = 50;
+const MAX_CLAIMS = 20;
+
+/** Wins the next term. The record keeps its members: each still has every committed entry. */
+export async function claimTerm(parts: RecoveryParts): Promise<ManagerRecord> {
+  const { coordinator, primary } = parts;
+  for (let attempt = 0; attempt < MAX_CLAIMS; attempt++) {
+    const entry = await coordinator.get(coordinatorKeys.manager);
+    const old = entry && decodeManagerRecord(entry.value);
+    if (entry !== undefined && old === undefined) {
+      throw new MetadataUnavailable('the coordinator holds a manager record that cannot be read');
+    }
+    const record = { term: (old?.term ?? 0) + 1, primary, members: old?.members ?? [] };
+    const version = entry?.version ?? 0;
+    if (await coordinator.compareAndSwap(coordinatorKeys.manager, version, encodeRecord(record)))
+      return record;
+  }
+  throw new CoordinatorUnavailable('other processes keep taking the volume over');
+}
+
+/** Brings the own store to where the adopted log can go on from. `retained` is at its base; `replay` fills it. */
+export async function adoptLog(parts: RecoveryParts, record: ManagerRecord): Promise<Adopted> {
+  if (record.members.length === 0) return formatVolume(parts, record.term);
+  const survivors = await fenceSurvivors(parts, record);
+  const longest = survivors.reduce((best, each) => (isLonger(each.journal, best.journal) ? each : best));
+  await bringStoreNear(parts, longest.journal, survivors);
+  const { appliedSequence } = parts.store.state;
+  const baseTerm = await termOf(longest, appliedSequence);
+  return {
+    term: record.term,
+    members: record.members,
+    source: longest.client,
+    retained: new RetainedEntries(appliedSequence, baseTerm),
+  };
+}
+
+function isLonger(journal: JournalState, than: JournalState): boolean {
+  if (journal.lastTerm !== than.lastTerm) return journal.lastTerm > than.lastTerm;
+  return journal.lastSequence > than.lastSequence;
+}
+
+async function termOf({ client, journal }: Survivor, sequence: number): Promise<number> {
+  if (sequence === journal.firstSequence - 1) return journal.previousTerm;
+  if (sequence === journal.lastSequence) return journal.lastTerm;
+  const [entry] = await client.read(sequence);
+  if (entry === undefined) throw new MetadataUnavailable(`node ${client.nodeId} lost journal entries`);
+  return entry.term;
+}
+
+/** The members that promise the new term, with what they hold. Damaged ones do not count. */
+async function fenceSurvivors(parts: RecoveryParts, record: ManagerRecord): Promise<Survivor[]> {
+  const { platform, links } = parts;
+  const clients = record.members.map((id) => new MemberClient(links, id));
+  const startMs = platform.clock.monotonicMs();
+  for (;;) {
+    const up = clients.filter((client) => client.isUp);
+    const waitedMs = platform.clock.monotonicMs() - startMs;
+    if (up.length === clients.length || (up.length > 0 && waitedMs >= STRAGGLER_MS)) {
+      const survivors = await fenceAll(parts, up, record.term);
+      if (survivors.length > 0) return survivors;
+    }
+    if (waitedMs >= parts.waitMs) {
+      throw new MetadataUnavailable(
+        `none of the nodes that hold the journal (${record.members.join(', ')}) can be reached: start one of them`,
+      );
+    }
+    await platform.timers.sleep(POLL_MS);
+  }
+}
+
+async function fenceAll(
+  parts: RecoveryParts,
+  clients: readonly MemberClient[],
+  term: number,
+): Promise<Survivor[]> {
+  const outcomes = await Promise.all(
+    clients.map(async (client) => {
+      try {
+        const journal = await client.fence(term);
+        const replica = await client.replicaState();
+        if (journal.damagedSequence === 0) return { client, journal, replica };
+        parts.platform.log.error('journal-damaged', { nodeId: client.nodeId, at: journal.damagedSequence });
+      } catch (error) {
+        if (!isMemberFailure(error)) throw error;
+        parts.platform.log.warn('journal-member-not-fenced', { nodeId: client.nodeId, why: error.message });
+      }
+      return undefined;
+    }),
+  );
+  return outcomes.filter((each) => each !== undefined);
+}
+
+/** The own store has to be within the log; if it is not, a member's replica that is gets copied. */
+async function bringStoreNear(
+  parts: RecoveryParts,
+  journal: JournalState,
+  survivors: readonly Survivor[],
+): Promise<void> {
+  const { store, platform } = parts;
+  const isWithin = ({ complete, appliedSequence }: ReplicaState) =>
+    complete && appliedSequence >= journal.firstSequence - 1 && appliedSequence <= journal.lastSequence;
+  if (isWithin(store.state)) return;
+  const sources = survivors
+    .filter(({ replica }) => isWithin(replica))
+    // The oldest: no member may be behind the own store.
+    .sort((a, b) => a.replica.appliedSequence - b.replica.appliedSequence);
+  for (const { client } of sources) {
+    try {
+      await fetchSnapshot(client, store);
+      platform.log.info('metadata-fetched', {
+        nodeId: client.nodeId,
+        sequence: store.state.appliedSequence,
+      });
+      return;
+    } catch (error) {
+      if (!isMemberFailure(error)) throw error;
+      platform.log.warn('metadata-not-fetched', { nodeId: client.nodeId, why: error.message });
+    }
+  }
+  throw new MetadataUnavailable('no node that can be reached holds a copy of the metadata');
+}
+
+/** A volume that never had an ensemble: empty logs and stores on the nodes that will be its first. */
+async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted> {
+  const { platform, links, store } = parts;
+  const startMs = platform.clock.monotonicMs();
+  await store.beginInstall();
+  await store.endInstall(0);
+  for (;;) {
+    const live = [...links.links.values()].filter((link) => link.state === 'up');
+    const waitedMs = platform.clock.monotonicMs() - startMs;
+    if (live.length > 0 && (live.length >= links.links.size || waitedMs >= STRAGGLER_MS)) {
+      const chosen = chooseEnsemble(
+        live.map(({ id, domain, freeBytes }) => ({ id, domain, freeBytes })),
+        [],
+        parts.ensembleSize(),
+      );
+      const members = await emptied(parts, chosen, term);
+      if (members.length === chosen.length) {
+        return { term, members, source: undefined, retained: new RetainedEntries(0, 0) };
+      }
+    }
+    if (waitedMs >= parts.waitMs) throw new MetadataUnavailable('no storage node can be reached');
+    await platform.timers.sleep(POLL_MS);
+  }
+}
+
+async function emptied(parts: RecoveryParts, chosen: readonly number[], term: number): Promise<number[]> {
+  const members: number[] = [];
+  for (const id of chosen) {
+    const client = new MemberClient(parts.links, id);
+    try {
+      await client.fence(term);
+      const at = { term, page: 0, appliedSequence: 0, operations: [] };
+      await client.installSnapshot({ ...at, phase: 'begin' });
+      await client.installSnapshot({ ...at, phase: 'end' });
+      await client.reset(term, 0, 0);
+      members.push(id);
+    } catch (error) {
+      if (!isMemberFailure(error)) throw error;
+      parts.platform.log.warn('journal-member-not-emptied', { nodeId: id, why: error.message });
+    }
+  }
+  return members;
+}
+
+/** Applies the adopted log's entries behind the own store to the state, and retains them. */
+export async function replay(platform: Platform, adopted: Adopted, state: MetadataState): Promise<void> {
+  const { source, retained } = adopted;
+  if (source === undefined) return;
+  for (;;) {
+    const entries = await source.read(retained.lastSequence + 1);
+    if (entries.length === 0) return;
+    for (const { term, bytes } of entries) {
+      const kept = Buffer.from(bytes);
+      try {
+        decodeGroup(kept, retained.lastSequence + 1, platform.kernels.crc32c, state);
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        throw new MetadataUnavailable(`journal entry ${retained.lastSequence + 1}: ${error.message}`);
+      }
+      retained.push({ term, bytes: kept });
+    }
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * The segment table: records of committed segments with exact live-block counts, which segments are dead and not yet forgotten, and the segments
+ * that are not committed yet but hold blocks made durable inline ("provisional").
+ *
+ * A committed segment whose count drops to 0 is dead from that moment: it is listed in `dead` (and under a key of its own, so that the next
+ * start finds it without a scan) until `forget`. A provisional segment whose count drops to 0 is nothing any more, and its
+ * inline blocks go. Its later commit, if there is one, makes an ordinary record.
+ */
+import { assert } from '../base/assert.ts';
+import {
+  deadSegmentKey,
+  inlineBlockKey,
+  inlineBlockOfKey,
+  keyLetters,
+  segmentKey,
+  segmentOfKey,
+} from '../format/metadata-keys.ts';
+import {
+  type Checksum,
+  decodeInlineBlock,
+  encodeInlineBlock,
+  encodePlain,
+  type InlineBlockRecord,
+  type ProvisionalSegment,
+} from '../format/metadata-records.ts';
+import { decodeSegmentRecord, encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import { OverlayTable } from './overlay-table.ts';
+import { prefixEnd, type StateReader } from './state-reader.ts';
+
+/** A record whose count changes in place. */
+export type SegmentEntry = { -readonly [Field in keyof SegmentRecord]: SegmentRecord[Field] };
+
+interface Provisional {
+  liveBlocks: number;
+  /** Block indexes whose bytes are kept inline. */
+  readonly inlineBlocks: Set<number>;
+}
+
+export interface InlineBlock extends InlineBlockRecord {
+  readonly segmentId: number;
+  readonly blockIndex: number;
+}
+
+const CLEAN_BYTES = 16 * 1024 * 1024;
+const ENTRY_BYTES = 256;
+const RECORD_WEIGHT = 160;
+const NO_BYTES = new Uint8Array(0);
+
+export class SegmentTable {
+  readonly records: OverlayTable<number, SegmentEntry>;
+  readonly #values: OverlayTable<string, Buffer>;
+  readonly #crc32c: Checksum;
+  readonly #provisional = new Map<number, Provisional>();
+  readonly dead = new Set<number>();
+  /** Segments that died since this was last emptied. */
+  died: number[] = [];
+  segments = 0;
+  segmentBlocks = 0;
+  lastCommitted = 0;
+
+  constructor(reader: StateReader, crc32c: Checksum, values: OverlayTable<string, Buffer>) {
+    this.#crc32c = crc32c;
+    this.#values = values;
+    this.records = new OverlayTable<number, SegmentEntry>({
+      keyOf: segmentKey,
+      encode: (record) => encodeSegmentRecord(record, crc32c),
+      decode: (bytes) => decodeSegmentRecord(bytes, crc32c),
+      read: reader.get,
+      sizeOf: () => ENTRY_BYTES,
+      cleanBytes: CLEAN_BYTES,
+      weightOf: () => RECORD_WEIGHT,
+    });
+  }
+
+  /** Small tables that are kept whole: found again by their key ranges, not by scanning. */
+  async load(reader: StateReader, provisional: readonly ProvisionalSegment[]): Promise<void> {
+    for (const { segmentId, liveBlocks } of provisional) {
+      this.#provisional.set(segmentId, { liveBlocks, inlineBlocks: new Set() });
+    }
+    for await (const key of keysOf(reader, keyLetters.deadSegment)) this.dead.add(segmentOfKey(key));
+    for await (const key of keysOf(reader, keyLetters.inlineBlock)) {
+      const { segmentId, blockIndex } = inlineBlockOfKey(key);
+      this.#provisional.get(segmentId)?.inlineBlocks.add(blockIndex);
+    }
+  }
+
+  /** A segment gets its record. Blocks that inline commits mapped to it count on. */
+  begin(record: SegmentRecord): void {
+    const provisional = this.#provisional.get(record.segmentId);
+    this.records.set(record.segmentId, { ...record, liveBlocks: provisional?.liveBlocks ?? 0 });
+    if (provisional !== undefined) this.#dropProvisional(record.segmentId, provisional);
+    this.segments++;
+    this.segmentBlocks += record.dataBlocks + record.summaryBlocks;
+    this.lastCommitted = Math.max(this.lastCommitted, record.segmentId);
+  }
+
+  /** To be called when the extents of a new segment are in: dead on arrival if none of its blocks is in use. */
+  end(segmentId: number): void {
+    const record = this.records.get(segmentId);
+    assert(record !== undefined, 'a segment that was begun');
+    assert(record.liveBlocks <= record.dataBlocks, 'a segment has no more live blocks than blocks');
+    if (record.liveBlocks === 0) this.#die(segmentId);
+  }
+
+  raise(segmentId: number, blocks: number): void {
+    if (blocks === 0) return;
+    const record = this.records.edit(segmentId);
+    if (record !== undefined) {
+      record.liveBlocks += blocks;
+      return;
+    }
+    const provisional = this.#provisional.get(segmentId);
+    if (provisional !== undefined) provisional.liveBlocks += blocks;
+    else this.#provisional.set(segmentId, { liveBlocks: blocks, inlineBlocks: new Set() });
+  }
+
+  lower(segmentId: number, blocks: number): void {
+    const record = this.records.edit(segmentId);
+    if (record !== undefined) {
+      record.liveBlocks -= blocks;
+      assert(record.liveBlocks >= 0, 'live blocks do not go below none');
+      if (record.liveBlocks === 0) this.#die(segmentId);
+      return;
+    }
+    const provisional = this.#provisional.get(segmentId);
+    assert(provisional !== undefined, 'an extent points to a known segment');
+    provisional.liveBlocks -= blocks;
+    assert(provisional.liveBlocks >= 0, 'live blocks do not go below none');
+    if (provisional.liveBlocks === 0) this.#dropProvisional(segmentId, provisional);
+  }
+
+  #die(segmentId: number): void {
+    this.dead.add(segmentId);
+    this.died.push(segmentId);
+    this.#values.set(deadSegmentKey(segmentId), encodePlain(NO_BYTES, this.#crc32c));
+  }
+
+  #dropProvisional(segmentId: number, provisional: Provisional): void {
+    this.#provisional.delete(segmentId);
+    for (const index of provisional.inlineBlocks) this.#values.deleteOnce(inlineBlockKey(segmentId, index));
+  }
+
+  /** The segment is freed on the nodes: nothing is known of it any more. */
+  forget(segmentId: number): void {
+    const record = this.records.get(segmentId);
+    assert(record !== undefined && record.liveBlocks === 0, 'only dead segments are forgotten');
+    this.records.delete(segmentId);
+    this.dead.delete(segmentId);
+    this.#values.delete(deadSegmentKey(segmentId));
+    this.segments--;
+    this.segmentBlocks -= record.dataBlocks + record.summaryBlocks;
+  }
+
+  /** Keeps the bytes of a block until its segment is committed or needs none of them. */
+  keepInline(segmentId: number, blockIndex: number, block: InlineBlockRecord): void {
+    const provisional = this.#provisional.get(segmentId);
+    if (provisional === undefined) return;
+    provisional.inlineBlocks.add(blockIndex);
+    this.#values.set(inlineBlockKey(segmentId, blockIndex), encodeInlineBlock(block, this.#crc32c));
+  }
+
+  provisionalSegments(): ProvisionalSegment[] {
+    return Array.from(this.#provisional, ([segmentId, { liveBlocks }]) => ({ segmentId, liveBlocks }));
+  }
+
+  isProvisional(segmentId: number): boolean {
+    return this.#provisional.has(segmentId);
+  }
+
+  /** All inline blocks, in order of segments and block indexes. */
+  inlineBlocks(): InlineBlock[] {
+    const found: InlineBlock[] = [];
+    for (const segmentId of [...this.#provisional.keys()].sort((a, b) => a - b)) {
+      const { inlineBlocks } = this.#provisional.get(segmentId)!;
+      for (const blockIndex of [...inlineBlocks].sort((a, b) => a - b)) {
+        const bytes = this.#values.get(inlineBlockKey(segmentId, blockIndex));
+        assert(bytes !== undefined, 'an inline block has its bytes');
+        found.push({ segmentId, blockIndex, ...decodeInlineBlock(bytes, this.#crc32c) });
+      }
+    }
+    return found;
+  }
+}
+
+const PAGE = 1024;
+
+/** Keys of one letter, in pages. */
+export async function* keysOf(reader: StateReader, letter: string): AsyncGenerator<Buffer> {
+  let from = letter;
+  for (;;) {
+    const page = await reader.range(from, prefixEnd(letter), PAGE);
+    for (const [key] of page) yield key;
+    if (page.length < PAGE) return;
+    from = `${page[PAGE - 1]![0].toString('latin1')}\0`;
+  }
+}
