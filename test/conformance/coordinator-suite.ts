@@ -127,7 +127,7 @@ export function coordinatorSuite(start: () => Promise<CoordinatorHarness>): void
     };
     await one.put('alive/1', bytes('here'), lease);
     expect(await one.compareAndSwap('alive/2', 0, bytes('here'), lease)).toBeDefined();
-    await new Promise((resolve) => setTimeout(resolve, 2 * harness.leaseMs));
+    await new Promise((resolve) => setTimeout(resolve, 1.5 * harness.leaseMs));
     expect(await other.list('alive/')).toHaveLength(2);
     const events: string[] = [];
     const unwatch = other.watch('alive/', (event) => events.push(describeEvent(event)));

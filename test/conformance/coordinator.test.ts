@@ -1,15 +1,18 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe } from 'vitest';
-import type { Coordinator } from '../../src/cluster/coordinator.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Coordinator, CoordinatorUnavailable } from '../../src/cluster/coordinator.ts';
 import { type EmbeddedCoordinator, openEmbeddedCoordinator } from '../../src/cluster/coordinator-embedded.ts';
+import { etcdCoordinator } from '../../src/cluster/coordinator-etcd.ts';
 import { remoteCoordinator } from '../../src/cluster/coordinator-remote.ts';
 import { coordinatorHandler } from '../../src/cluster/coordinator-service.ts';
 import { serveRpc } from '../../src/cluster/rpc-server.ts';
 import type { Address } from '../../src/platform/platform.ts';
+import { realHttp } from '../../src/platform/real/http.ts';
 import { realLogger } from '../../src/platform/real/logger.ts';
 import { realPlatform } from '../../src/platform/real/real-platform.ts';
-import { type CoordinatorHarness, coordinatorSuite } from './coordinator-suite.ts';
+import { type CoordinatorHarness, coordinatorSuite, eventually } from './coordinator-suite.ts';
+import { type EtcdServer, etcdIsInstalled, startEtcd } from './etcd-server.ts';
 
 const platform = realPlatform({ log: realLogger({ level: 'error' }) });
 const key = Buffer.alloc(32, 3);
@@ -75,5 +78,62 @@ async function overRpc(): Promise<CoordinatorHarness> {
   };
 }
 
+/** One server for all tests; each has keys of its own. */
+let etcd: EtcdServer | undefined;
+let volumes = 0;
+
+async function onEtcd(): Promise<CoordinatorHarness> {
+  const { endpoint } = etcd!;
+  const http = realHttp();
+  const prefix = `tartan/test-${volumes++}/`;
+  return {
+    leaseMs: 2_000,
+    // The first endpoint is one that nobody answers on.
+    connect: async () =>
+      etcdCoordinator(platform, http, { endpoints: ['http://127.0.0.1:1', endpoint], prefix }),
+    async revoke(leaseId) {
+      await http.post(`${endpoint}/v3/lease/revoke`, JSON.stringify({ ID: leaseId }), 1_000);
+    },
+    async close() {
+      http.close();
+    },
+  };
+}
+
 describe('the embedded coordinator in its own process', () => coordinatorSuite(embedded));
 describe('the embedded coordinator over remote calls', () => coordinatorSuite(overRpc));
+describe.skipIf(!etcdIsInstalled())('the coordinator on etcd (skipped when etcd-server is missing)', () => {
+  beforeAll(async () => {
+    etcd = await startEtcd();
+  });
+  afterAll(() => etcd?.close());
+  coordinatorSuite(onEtcd);
+
+  test('is unavailable when no endpoint answers', async () => {
+    const http = realHttp();
+    const coordinator = etcdCoordinator(platform, http, { endpoints: ['http://127.0.0.1:1'], prefix: 'x/' });
+    await expect(coordinator.get('key')).rejects.toBeInstanceOf(CoordinatorUnavailable);
+    await expect(coordinator.put('key', Buffer.alloc(0))).rejects.toBeInstanceOf(CoordinatorUnavailable);
+    http.close();
+  });
+
+  test('tells a watcher the differences after etcd was away', async () => {
+    const harness = await onEtcd();
+    const coordinator = await harness.connect();
+    await coordinator.put('kept', Buffer.from('1'));
+    await coordinator.put('deleted', Buffer.from('1'));
+    const events: string[] = [];
+    const unwatch = coordinator.watch('', (event) => {
+      events.push(event.kind === 'put' ? `${event.entry.key}=${event.entry.value}` : `${event.key} deleted`);
+    });
+    await eventually(() => events.length === 2);
+    await etcd!.restart();
+    await coordinator.delete('deleted');
+    await coordinator.put('new', Buffer.from('1'));
+    await eventually(() => events.length === 4);
+    expect(events.slice(2).sort()).toEqual(['deleted deleted', 'new=1']);
+    unwatch();
+    await coordinator.close();
+    await harness.close();
+  });
+});
