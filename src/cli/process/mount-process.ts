@@ -3,7 +3,6 @@
  *
  * It ends when it is told to, or when somebody else unmounts; in both cases everything that was written is made durable first.
  */
-import { coordinatorKeys } from '../../cluster/coordinator.ts';
 import { remoteCoordinator } from '../../cluster/coordinator-remote.ts';
 import { nodeLinks } from '../../cluster/node-links.ts';
 import { rpcMethods, rpcStatus } from '../../cluster/rpc.ts';
@@ -15,7 +14,7 @@ import { FragmentLocations } from '../../log/fragment-locations.ts';
 import { createSegmentReader } from '../../log/segment-reader.ts';
 import { createSegmentWriter } from '../../log/segment-writer.ts';
 import { createWriteSlab } from '../../log/write-slab.ts';
-import { openMetadata } from '../../metadata/open-metadata.ts';
+import { openMetadata } from '../../metadata/open.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { realLogger } from '../../platform/real/logger.ts';
 import { realPlatform } from '../../platform/real/real-platform.ts';
@@ -116,7 +115,9 @@ async function openParts(
     links,
     directory: layout.mountDirectory,
     parityFragments,
-    key: coordinatorKeys.manager,
+    volumeId: volume.volumeId,
+    primary: `${MOUNT}-${platform.random.bytes(8).toString('hex')}`,
+    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
   });
   const locations = new FragmentLocations();
   const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });

@@ -1,0 +1,196 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { TestVolume, tartan } from './support/volume.ts';
+
+const isMounted = (path: string): boolean =>
+  readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
+
+describe('a volume', () => {
+  let volume: TestVolume;
+  beforeAll(() => {
+    volume = TestVolume.up();
+  });
+  afterAll(() => volume.destroy());
+
+  test('is healthy after up, and status says so in the JSON that scripts rely on', () => {
+    const report = volume.status();
+    expect(report).toMatchObject({
+      health: 'healthy',
+      mounts: [{ path: volume.mountPoint, pid: expect.any(Number), primary: true }],
+      manager: { term: expect.any(Number), replicas: expect.any(Array) },
+      redundancy: { data: 4, parity: 1, degradedSegments: 0, bytesToRepair: 0 },
+    });
+    expect(report.nodes).toHaveLength(5);
+    for (const node of report.nodes) expect(node).toMatchObject({ state: 'up', pid: expect.any(Number) });
+    expect(report.capacity.availableBytes).toBeGreaterThan(0);
+    expect(volume.try('status').status).toBe(0);
+  });
+
+  test('is left as it is by a second up', () => {
+    const before = volume.status();
+    volume.up();
+    const after = volume.status();
+    expect(after.nodes.map((node) => node.pid)).toEqual(before.nodes.map((node) => node.pid));
+    expect(after.mounts).toEqual(before.mounts);
+  });
+
+  test('keeps files over down and up', () => {
+    writeFileSync(volume.path('kept'), 'still here');
+    volume.run('down');
+    expect(isMounted(volume.mountPoint)).toBe(false);
+    expect(volume.pids()).toEqual([]);
+    expect(volume.try('status').status).toBe(69);
+    volume.up();
+    expect(readFileSync(volume.path('kept'), 'utf8')).toBe('still here');
+  });
+
+  test('shows which nodes hold a file', () => {
+    writeFileSync(volume.path('explained'), Buffer.alloc(3_000_000, 1));
+    const text = tartan('explain', volume.path('explained'), '--json');
+    expect(text.status).toBe(0);
+    const { pieces, sizeBytes } = JSON.parse(text.stdout);
+    expect(sizeBytes).toBe(3_000_000);
+    const covered = pieces.reduce(
+      (sum: number, piece: { lengthBytes: number }) => sum + piece.lengthBytes,
+      0,
+    );
+    expect(covered).toBe(Math.ceil(3_000_000 / 4096) * 4096);
+    expect(tartan('explain', volume.path('explained')).stdout).toContain('SEGMENT');
+  });
+
+  test('is degraded while a node is killed, which stays down until it is started', () => {
+    volume.run('node', 'kill', '2');
+    volume.up();
+    const report = volume.status();
+    expect(report.health).toBe('degraded');
+    expect(report.nodes[1]?.state).toBe('stopped');
+    volume.run('node', 'start', '2');
+    expect(volume.status().health).toBe('healthy');
+  });
+
+  test('gets a node back by up when something else killed it', () => {
+    process.kill(volume.nodePid(3), 'SIGKILL');
+    volume.up();
+    expect(volume.status()).toMatchObject({ health: 'healthy' });
+  });
+
+  test('goes on when its supervisor is killed, and the next command brings one back', () => {
+    const before = volume.status();
+    process.kill(before.supervisor.pid ?? 0, 'SIGKILL');
+    writeFileSync(volume.path('unsupervised'), 'written');
+    expect(readFileSync(volume.path('unsupervised'), 'utf8')).toBe('written');
+    const after = volume.status();
+    expect(after.health).toBe('healthy');
+    expect(after.supervisor.pid).not.toBe(before.supervisor.pid);
+    expect(after.nodes).toEqual(before.nodes.map((node) => ({ ...node, usedBytes: expect.any(Number) })));
+  });
+
+  test('is mounted again by up when its mount process was killed', () => {
+    writeFileSync(volume.path('survivor'), 'x');
+    execFileSync('sync', ['-f', volume.mountPoint]);
+    process.kill(volume.status().mounts[0]?.pid ?? 0, 'SIGKILL');
+    volume.up();
+    expect(readFileSync(volume.path('survivor'), 'utf8')).toBe('x');
+  });
+
+  test('that is in use is not torn down, and the message names the user', async () => {
+    const user = spawn('sleep', ['60'], { cwd: volume.mountPoint, stdio: 'ignore' });
+    try {
+      const outcome = volume.try('down');
+      expect(outcome.status).toBe(69);
+      expect(outcome.stderr).toContain(`sleep (${user.pid})`);
+      expect(isMounted(volume.mountPoint)).toBe(true);
+    } finally {
+      user.kill('SIGKILL');
+    }
+  });
+
+  test('can be unmounted and mounted elsewhere, read-only too', () => {
+    const elsewhere = join(volume.base, 'elsewhere');
+    writeFileSync(volume.path('moved'), 'x');
+    expect(tartan('umount', volume.mountPoint)).toMatchObject({ status: 0 });
+    expect(tartan('mount', volume.state, elsewhere, '-o', 'ro')).toMatchObject({ status: 0 });
+    expect(readFileSync(join(elsewhere, 'moved'), 'utf8')).toBe('x');
+    expect(() => writeFileSync(join(elsewhere, 'new'), 'x')).toThrow('EROFS');
+    expect(tartan('umount', elsewhere)).toMatchObject({ status: 0 });
+    volume.up();
+    expect(existsSync(volume.path('moved'))).toBe(true);
+  });
+
+  test('cannot be changed in shape by up, and the message says so', () => {
+    const outcome = volume.try('up', '--nodes', '7');
+    expect(outcome.status).toBe(78);
+    expect(outcome.stderr).toMatch(/--nodes is 5 and not 7/);
+  });
+});
+
+describe('wrong use', () => {
+  let volume: TestVolume | undefined;
+  afterEach(() => {
+    volume?.destroy();
+    volume = undefined;
+  });
+
+  test.each([
+    [['frobnicate'], 64],
+    [['up', '--nodes', 'many'], 64],
+    [['status', '--dir', '/nonexistent/volume'], 78],
+    [['node', 'start', 'x'], 64],
+    [['explain', '/etc/passwd'], 64],
+    [['umount', '/'], 64],
+    [['up', '--volume', 'a/b'], 64],
+  ])('%j ends with one line and code %i', (args, code) => {
+    const { status, stderr } = tartan(...args);
+    expect(status).toBe(code);
+    expect(
+      stderr
+        .trim()
+        .split('\n')
+        .filter((line) => !line.startsWith('(')),
+    ).toHaveLength(1);
+  });
+
+  test('three nodes with three parity are refused before anything is made', () => {
+    volume = new TestVolume({ nodes: 3, parity: 3 });
+    const { status, stderr } = volume.try('up', volume.mountPoint, '--nodes', '3', '--parity', '3');
+    expect(status).toBe(64);
+    expect(stderr).toContain('use --nodes 4 or --parity 2');
+    expect(existsSync(volume.state)).toBe(false);
+  });
+
+  test('a mount directory with files in it is refused', () => {
+    volume = new TestVolume();
+    mkdirSync(volume.mountPoint);
+    writeFileSync(volume.path('precious'), '');
+    const { status, stderr } = volume.try('up', volume.mountPoint);
+    expect(status).toBe(78);
+    expect(stderr).toContain('not empty (precious)');
+  });
+
+  test('a busy mount point is refused', () => {
+    volume = new TestVolume();
+    const { status, stderr } = volume.try('up', '/proc');
+    expect(status).toBe(78);
+    expect(stderr).toContain('busy');
+  });
+
+  test('a file as mount point is refused', () => {
+    volume = new TestVolume();
+    writeFileSync(volume.mountPoint, '');
+    const { status, stderr } = volume.try('up', volume.mountPoint);
+    expect(status).toBe(78);
+    expect(stderr).toContain('not a directory');
+  });
+
+  test('help lists the commands, and only those that exist', () => {
+    const { status, stdout } = tartan('--help');
+    expect(status).toBe(0);
+    for (const name of ['up', 'down', 'status', 'mount', 'umount', 'node', 'explain', 'bench']) {
+      expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));
+    }
+    expect(stdout).not.toContain('_supervisor');
+    expect(tartan('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});

@@ -1,0 +1,1 @@
+export declare function recordBytes(file: number, record: number): Buffer;

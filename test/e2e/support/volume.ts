@@ -1,0 +1,159 @@
+/**
+ * A volume for one test: real processes and a real mount, made by the built command in a directory of its own, and taken away
+ * whatever the test did to it.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { StatusReport } from '../../../src/cli/status/status-report.ts';
+
+const command = fileURLToPath(new URL('../../../bin/tartan.js', import.meta.url));
+const COMMAND_TIMEOUT_MS = 90_000;
+
+export interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `tartan`. */
+export function tartan(...args: string[]): Outcome {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], {
+    encoding: 'utf8',
+    timeout: COMMAND_TIMEOUT_MS,
+  });
+  return { status, stdout, stderr };
+}
+
+export interface VolumeShape {
+  readonly nodes?: number;
+  readonly parity?: number;
+  readonly capacity?: string;
+}
+
+export class TestVolume {
+  readonly base: string;
+  readonly state: string;
+  readonly mountPoint: string;
+  readonly #shape: VolumeShape;
+
+  constructor(shape: VolumeShape = {}) {
+    this.#shape = shape;
+    this.base = mkdtempSync('/var/tmp/tartan-e2e-');
+    this.state = join(this.base, 'state');
+    this.mountPoint = join(this.base, 'mnt');
+  }
+
+  static up(shape: VolumeShape = {}): TestVolume {
+    const volume = new TestVolume(shape);
+    try {
+      volume.up();
+    } catch (error) {
+      volume.destroy();
+      throw error;
+    }
+    return volume;
+  }
+
+  path(...parts: string[]): string {
+    return join(this.mountPoint, ...parts);
+  }
+
+  /** Throws unless the command succeeds. */
+  run(...args: string[]): string {
+    const outcome = this.try(...args);
+    if (outcome.status !== 0) {
+      throw new Error(
+        `tartan ${args.join(' ')} ended with ${outcome.status}: ${outcome.stderr}${this.logs()}`,
+      );
+    }
+    return outcome.stdout;
+  }
+
+  try(...args: string[]): Outcome {
+    return tartan(...args, '--dir', this.state);
+  }
+
+  up(...args: string[]): string {
+    const { nodes, parity, capacity } = this.#shape;
+    const shape = [
+      ...(nodes === undefined ? [] : ['--nodes', String(nodes)]),
+      ...(parity === undefined ? [] : ['--parity', String(parity)]),
+      ...(capacity === undefined ? [] : ['--capacity', capacity]),
+    ];
+    return this.run('up', this.mountPoint, ...shape, ...args);
+  }
+
+  status(): StatusReport {
+    return JSON.parse(this.try('status', '--json').stdout) as StatusReport;
+  }
+
+  nodePid(id: number): number {
+    const pid = this.status().nodes.find((node) => node.id === id)?.pid;
+    if (typeof pid !== 'number') throw new Error(`node ${id} is not running`);
+    return pid;
+  }
+
+  /** Every process of the volume, also those that no supervisor knows. */
+  pids(): number[] {
+    const run = join(this.state, 'run');
+    const pids: number[] = [];
+    for (const name of listIfThere(run)) {
+      if (!name.endsWith('.pid')) continue;
+      const { pid } = JSON.parse(readFileSync(join(run, name), 'utf8')) as { pid: number };
+      if (isOurs(pid, this.state)) pids.push(pid);
+    }
+    return pids;
+  }
+
+  /** As a power cut would: nobody gets to say a word. */
+  killEverything(): void {
+    for (const pid of this.pids()) process.kill(pid, 'SIGKILL');
+  }
+
+  /** Empties the kernel's caches, so that reads go to the nodes. */
+  dropCaches(): void {
+    execFileSync('sync', ['-f', this.mountPoint]);
+    writeFileSync('/proc/sys/vm/drop_caches', '3');
+  }
+
+  logs(): string {
+    const directory = join(this.state, 'logs');
+    const tail = (name: string): string =>
+      readFileSync(join(directory, name), 'utf8').split('\n').slice(-15).join('\n');
+    return listIfThere(directory)
+      .map((name) => `\n--- ${name}\n${tail(name)}`)
+      .join('');
+  }
+
+  destroy(): void {
+    for (const pid of this.pids()) process.kill(pid, 'SIGCONT');
+    this.try('down', '--force');
+    this.killEverything();
+    spawnSync('umount', ['-l', this.mountPoint], { stdio: 'ignore' });
+    rmSync(this.base, { recursive: true, force: true });
+  }
+}
+
+function listIfThere(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** The number may belong to another process by now: only one that has our directory on its log or command line is killed. */
+function isOurs(pid: number, state: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8') !== '' && usesDirectory(pid, state);
+  } catch {
+    return false;
+  }
+}
+
+function usesDirectory(pid: number, state: string): boolean {
+  return execFileSync('readlink', [`/proc/${pid}/fd/2`], { encoding: 'utf8' }).startsWith(state);
+}
