@@ -240,10 +240,22 @@ export class FragmentStore {
       this.#askForSpace();
       throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
     }
+    const entry = await this.#store(description, headerBytes, lengthBytes, payload);
+    if (held !== undefined) await this.#bury([{ segmentId, position, ...held }]);
+    return this.#putResult(entry);
+  }
+
+  async #store(
+    description: FragmentDescription,
+    headerBytes: number,
+    lengthBytes: number,
+    payload: Uint8Array,
+  ): Promise<IndexedFragment> {
     this.#reservedBytes += lengthBytes;
     try {
       const claim = await this.#claim(lengthBytes);
       await this.#write(claim, description, headerBytes, payload);
+      const { segmentId, position, generation, fragmentBlocks, nodes } = description;
       const entry: IndexedFragment = {
         fileId: claim.log.fileId,
         headerOffset: claim.offset,
@@ -252,8 +264,7 @@ export class FragmentStore {
         fragments: nodes.length,
       };
       this.#account(claim, segmentId, position, entry, lengthBytes);
-      if (held !== undefined) await this.#bury([{ segmentId, position, ...held }]);
-      return this.#putResult(entry);
+      return entry;
     } finally {
       this.#reservedBytes -= lengthBytes;
     }
