@@ -65,6 +65,10 @@ export class FrameStream {
     return this.#paused;
   }
 
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** No more calls to the receiver. */
   end(): void {
     this.#ended = true;

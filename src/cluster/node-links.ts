@@ -17,7 +17,7 @@ export interface NodeLinksOptions {
   readonly slowAfterMs?: number;
 }
 
-const DEFAULT_PING_INTERVAL_MS = 250;
+const DEFAULT_PING_INTERVAL_MS = 200;
 const DEFAULT_SLOW_AFTER_MS = 600;
 
 export function nodeLinks(

@@ -9,7 +9,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { MIB } from '../base/units.ts';
-import { bulkMode, emptyFrameHeader, type FrameHeader, frameKind } from '../format/frame.ts';
+import { type BulkMode, bulkMode, emptyFrameHeader, type FrameHeader, frameKind } from '../format/frame.ts';
 import type { Address, Connection, Platform, Slab, Timer } from '../platform/platform.ts';
 import { type FrameReceiver, FrameStream } from './frame-stream.ts';
 import type { FrameWriter } from './frame-writer.ts';
@@ -17,11 +17,15 @@ import { type CallOptions, type RpcClient, RpcError, type RpcReply, type RpcStat
 
 /** More than this in flight means that the server stands still: further calls are refused. */
 const MAX_CALLS = 8192;
-const MAX_QUEUED_BYTES = 64 * MIB;
+/** Descriptors that came before the rest of their frames. */
+const MAX_WAITING_DESCRIPTORS = 16;
+/** With the longest frame on top it stays under what a connection queues before it gives up. */
+const MAX_QUEUED_BYTES = 48 * MIB;
 const NOTHING = Buffer.alloc(0);
 
 interface Call {
   readonly into: Uint8Array | undefined;
+  readonly intoMode: BulkMode;
   readonly deadlineMs: number;
   /** The server may touch the caller's memory until the call has ended there. */
   readonly lent: boolean;
@@ -71,7 +75,7 @@ export class ConnectedClient implements RpcClient, FrameReceiver {
     this.#stream = new FrameStream(platform.kernels, limits, this);
     connection.onClose = () => this.#onDisconnect();
     if (connection.descriptors !== undefined) {
-      connection.descriptors.onReceive = (descriptor) => this.#descriptors.push(descriptor);
+      connection.descriptors.onReceive = (descriptor) => this.#onDescriptor(descriptor);
     }
     connection.onData = (bytes) => this.#stream.push(bytes);
   }
@@ -92,6 +96,7 @@ export class ConnectedClient implements RpcClient, FrameReceiver {
         timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#platform.clock.monotonicMs() + timeoutMs;
       this.#calls.set(this.#lastRequestId, {
         into: options?.into,
+        intoMode: this.#request.intoMode,
         deadlineMs,
         lent,
         resolve,
@@ -153,6 +158,12 @@ export class ConnectedClient implements RpcClient, FrameReceiver {
     return offset >= 0 && offset + view.length <= slab.lengthBytes ? offset : undefined;
   }
 
+  #onDescriptor(descriptor: number): void {
+    if (this.#stream.ended) this.#dropDescriptor(descriptor);
+    else this.#descriptors.push(descriptor);
+    if (this.#descriptors.length > MAX_WAITING_DESCRIPTORS) this.broken('too many descriptors');
+  }
+
   admit(): boolean {
     return true;
   }
@@ -175,9 +186,10 @@ export class ConnectedClient implements RpcClient, FrameReceiver {
       this.broken(call === undefined ? 'not the reply of a call' : 'a descriptor did not come');
       return;
     }
-    if (header.payloadBytes > (call.into?.length ?? 0)) {
+    const misplaced = header.payloadBytes > 0 && header.payloadMode !== call.intoMode;
+    if (misplaced || header.payloadBytes > (call.into?.length ?? 0)) {
       if (descriptor !== undefined) this.#dropDescriptor(descriptor);
-      this.broken('more reply bytes than there is room for');
+      this.broken('reply bytes that there is no room for');
       return;
     }
     this.#calls.delete(header.requestId);
@@ -199,6 +211,7 @@ export class ConnectedClient implements RpcClient, FrameReceiver {
   broken(reason: string): void {
     this.#platform.log.warn('rpc-connection-broken', { peer: this.#connection.peer, reason });
     this.#stream.end();
+    if (this.#closed) return;
     const { onClose } = this;
     this.onClose = undefined;
     this.#sayGoodbye();

@@ -6,6 +6,7 @@
  *
  * Back-pressure: with too many requests in service, too many unread replies or no memory for inline payloads, reading stops.
  */
+import { assert } from '../base/assert.ts';
 import { bulkMode, emptyFrameHeader, type FrameHeader, frameKind } from '../format/frame.ts';
 import { readSafeU64 } from '../format/integers.ts';
 import type { Connection, MachineError, Platform, Slab, Timer } from '../platform/platform.ts';
@@ -34,6 +35,11 @@ const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_IN_SERVICE = 512;
 const MAX_UNREAD_REPLY_BYTES = 4 * 1024 * 1024;
 const UNREAD_RETRY_MS = 5;
+/** Only the slab's is ever expected. */
+const MAX_WAITING_DESCRIPTORS = 1;
+/** How long a connection that is being closed may take to send what is queued. */
+const LINGER_MS = 1_000;
+const LINGER_RETRY_MS = 5;
 const MAX_SLAB_BYTES = 1024 * 1024 * 1024;
 const NOTHING = Buffer.alloc(0);
 
@@ -84,7 +90,7 @@ export class ServerConnection implements FrameReceiver {
     const connection = this.#connection;
     connection.onClose = (reason) => this.#onClose(reason);
     if (connection.descriptors !== undefined) {
-      connection.descriptors.onReceive = (descriptor) => this.#descriptors.push(descriptor);
+      connection.descriptors.onReceive = (descriptor) => this.#onDescriptor(descriptor);
     }
     this.#handshakeTimer = this.#shared.platform.timers.after(HANDSHAKE_TIMEOUT_MS, () =>
       this.broken('no proof in time'),
@@ -150,6 +156,12 @@ export class ServerConnection implements FrameReceiver {
     if (this.#draining) return;
     this.#shared.platform.log.warn('rpc-connection-broken', { peer: this.#connection.peer, reason });
     this.#beginDrain();
+  }
+
+  #onDescriptor(descriptor: number): void {
+    if (this.#draining) this.#dropDescriptor(descriptor);
+    else this.#descriptors.push(descriptor);
+    if (this.#descriptors.length > MAX_WAITING_DESCRIPTORS) this.broken('too many descriptors');
   }
 
   #checkProof(body: Buffer): void {
@@ -239,7 +251,8 @@ export class ServerConnection implements FrameReceiver {
   #answer(service: Service, response: RpcResponse): void {
     if (!this.#disconnected) {
       const header = this.#reply;
-      const filledBytes = Math.min(response.payloadBytes ?? 0, service.intoBytes);
+      const filledBytes = response.payloadBytes ?? 0;
+      assert(filledBytes <= service.intoBytes, 'a handler fills no more than it was given');
       header.kind = frameKind.reply;
       header.requestId = service.requestId;
       header.code = response.status;
@@ -328,11 +341,25 @@ export class ServerConnection implements FrameReceiver {
     this.#slab = undefined;
     for (const descriptor of this.#descriptors) this.#dropDescriptor(descriptor);
     this.#descriptors = [];
-    if (!this.#disconnected) {
+    if (this.#disconnected) this.#finished();
+    else {
       this.#writer.flush();
       this.#connection.onData = undefined;
-      this.#connection.close();
+      this.#closeWhenSent(this.#shared.platform.clock.monotonicMs() + LINGER_MS);
     }
+  }
+
+  #closeWhenSent(latestMs: number): void {
+    const { clock, timers } = this.#shared.platform;
+    if (!this.#disconnected && this.#connection.queuedBytes > 0 && clock.monotonicMs() < latestMs) {
+      timers.after(LINGER_RETRY_MS, () => this.#closeWhenSent(latestMs));
+      return;
+    }
+    this.#connection.close();
+    this.#finished();
+  }
+
+  #finished(): void {
     this.#owner.ended(this.#authenticated);
     for (const resolve of this.#whenEnded) resolve();
   }

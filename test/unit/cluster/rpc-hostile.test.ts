@@ -1,4 +1,5 @@
 /** What a peer that breaks the rules can do: have its own connection closed, with a logged reason, and nothing else. */
+import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { NONCE_BYTES, proofOf } from '../../../src/cluster/handshake.ts';
@@ -249,6 +250,44 @@ describe('a peer that has proved itself', () => {
     );
     expect(served).toBe(0);
   });
+});
+
+test('a peer that asks and does not read is served only so far, and all of it when it reads again', async () => {
+  const body = Buffer.alloc(256 * 1024, 1);
+  let answered = 0;
+  const generous = await fixture.serve('unix', () => {
+    answered++;
+    return { status: rpcStatus.ok, body };
+  });
+  server = generous;
+  const peer = await (await new RawPeer().connect()).authenticate();
+  peer.connection.pause();
+  let receivedBytes = 0;
+  peer.connection.onData = (bytes) => {
+    receivedBytes += bytes.length;
+  };
+  for (let requestId = 1; requestId <= 500; requestId++)
+    peer.connection.send([frame({ requestId, code: 1 })]);
+  await fixture.platform.timers.sleep(100);
+  expect(answered).toBeGreaterThan(0);
+  expect(answered).toBeLessThan(100);
+  peer.connection.resume();
+  await eventually(() => receivedBytes === 500 * (FRAME_HEADER_BYTES + body.length));
+});
+
+test('a peer that floods a connection with descriptors is cut off, and they are closed', async () => {
+  // Opening a file first makes the disk queue, which has descriptors of its own.
+  await (await fixture.platform.disk.open('/dev/null', {})).close();
+  const before = readdirSync('/proc/self/fd').length;
+  const peer = await new RawPeer().connect();
+  const slab = fixture.platform.memory.createSlab(4096);
+  const start = frame({ kind: frameKind.proof }, Buffer.alloc(64));
+  for (let index = 0; index < 8; index++) {
+    peer.connection.descriptors!.send(slab.descriptor!, start.subarray(index, index + 1));
+  }
+  await expectCutOff(peer, /too many descriptors/);
+  slab.close();
+  await eventually(() => readdirSync('/proc/self/fd').length <= before);
 });
 
 test('a client whose server breaks the rules reports closed calls', async () => {
