@@ -3,6 +3,7 @@
  * that answers. Idempotent.
  */
 import { type Command, Option } from 'commander';
+import { mountAt } from '../../fuse/mount-table.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { ensureSupervisor, type SupervisorClient } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
@@ -37,6 +38,7 @@ interface UpOptions extends VolumeOptions {
 }
 
 const PROGRESS_INTERVAL_MS = 100;
+const SILENCE_TIMEOUT_MS = 10_000;
 
 export function addUpCommand(program: Command): void {
   const command = program
@@ -142,24 +144,18 @@ export async function bringUp(
   options: BringUpOptions,
 ): Promise<void> {
   const source = mountSource(volume.name, layout);
-  const state = prepareMountPoint(volume.mountPoint, source);
+  prepareMountPoint(volume.mountPoint, source);
   const supervisor = await ensureSupervisor(commandPlatform(), layout);
   try {
     if (options.restart) await supervisor.run({ command: 'set-restart', restart: true });
     await startNodes(supervisor, options.steps);
-    const { mount } = await supervisor.facts();
-    if (mount?.process === 'running' && state === 'silent') {
-      throw new CommandFailure(
-        exitCodes.unavailable,
-        `${volume.mountPoint} is mounted and does not answer; give it up with \`tartan down --force\``,
-      );
-    }
     const step = options.steps.begin('mount');
-    if (mount?.process === 'running' && mount.path === volume.mountPoint && state === 'answering') {
+    if (await isServed(supervisor, volume.mountPoint)) {
       step.done(`${volume.mountPoint} is mounted already`);
       return;
     }
-    if (state === 'dead' || state === 'silent') detachMount(volume.mountPoint);
+    // Nobody serves it: a killed process left it behind.
+    if (mountAt(volume.mountPoint) !== undefined) detachMount(volume.mountPoint);
     await whileReporting(
       supervisor.run({
         command: 'start-mount',
@@ -176,6 +172,29 @@ export async function bringUp(
     step.done(`${source} at ${volume.mountPoint}`);
   } finally {
     supervisor.close();
+  }
+}
+
+/**
+ * Is the volume mounted there by a process that answers? False if no process has it. One that is about to die, or to be ready, is given
+ * time; one that is there and does not answer is an error.
+ */
+async function isServed(supervisor: SupervisorClient, mountPoint: string): Promise<boolean> {
+  const deadlineMs = performance.now() + SILENCE_TIMEOUT_MS;
+  for (;;) {
+    const { mount } = await supervisor.facts();
+    if (mount === null || mount.process === 'absent') return false;
+    if (mount.process === 'running') {
+      if (mount.path !== mountPoint) return false;
+      if (mount.statistics !== null && probeMount(mountPoint) === 'answering') return true;
+      if (performance.now() > deadlineMs) {
+        throw new CommandFailure(
+          exitCodes.unavailable,
+          `${mountPoint} is mounted and does not answer; give it up with \`tartan down --force\``,
+        );
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL_MS));
   }
 }
 

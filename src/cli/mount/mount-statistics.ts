@@ -35,7 +35,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
     logTrouble: writer.trouble?.message ?? null,
     files: totals.inodes,
     totalBytes: space.totalBlocks * BLOCK_BYTES,
-    usedBytes: (space.totalBlocks - space.freeBlocks) * BLOCK_BYTES,
+    usedBytes: totals.segmentBlocks * BLOCK_BYTES,
     availableBytes: space.availableBlocks * BLOCK_BYTES,
     segments: totals.segments,
     ...(await countRedundancy(parts)),

@@ -86,9 +86,13 @@ async function startMount(
     },
   );
   // Unmounted by umount(8) or fusermount3: the process has nothing more to do.
-  void mount.closed.then(() => process.kill(process.pid, 'SIGTERM'));
+  let mounted = true;
+  void mount.closed.then(() => {
+    mounted = false;
+    process.kill(process.pid, 'SIGTERM');
+  });
   return async () => {
-    await unmountAtEnd(mount, platform);
+    if (mounted) await unmountAtEnd(mount, platform);
     await closer();
     await server.close();
   };
@@ -156,7 +160,7 @@ async function unmountAtEnd(mount: FuseMount, platform: Platform): Promise<void>
   try {
     await mount.unmount();
   } catch (error) {
-    if (!(error instanceof MountError)) throw error;
+    if (!(error instanceof MountError) || error.failure !== 'in-use') throw error;
     platform.log.warn('unmount-lazily', { reason: error.message });
     await mount.unmount({ lazy: true });
   }

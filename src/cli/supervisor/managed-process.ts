@@ -57,14 +57,22 @@ export class ManagedProcess {
     return this.#failure;
   }
 
+  /** Notices an end before anybody reports it. */
+  refresh(): void {
+    if (this.#phase === 'running' && this.#identity !== undefined && !isAlive(this.#identity)) {
+      this.#ended('is gone');
+    }
+  }
+
+  /** Finds the process that an earlier supervisor, or a user by hand, started. */
   adopt(): boolean {
+    if (this.#phase !== 'absent') return false;
     const identity = liveProcess(this.#options.pidFile);
     if (identity === undefined) return false;
     this.#identity = identity;
     this.#phase = 'running';
-    this.#watch = setInterval(() => {
-      if (!isAlive(identity)) this.#ended('is gone');
-    }, LIVENESS_INTERVAL_MS);
+    this.#stopping = false;
+    this.#watch = setInterval(() => this.refresh(), LIVENESS_INTERVAL_MS);
     return true;
   }
 

@@ -237,6 +237,10 @@ export class Supervisor {
   }
 
   async facts(): Promise<VolumeFacts> {
+    for (const each of [...this.#nodes.values(), this.#mount]) {
+      each.refresh();
+      each.adopt();
+    }
     const record = await this.#options.coordinator.get(coordinatorKeys.manager);
     const manager = record === undefined ? undefined : (JSON.parse(record.value.toString()) as ManagerRecord);
     return {

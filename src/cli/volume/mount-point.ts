@@ -11,8 +11,6 @@ import { asFailure, CommandFailure, exitCodes, systemCode } from '../failure.ts'
 
 const PROBE_TIMEOUT_MS = 5_000;
 
-export type MountPointState = 'free' | 'answering' | 'dead' | 'silent';
-
 /** The path as the kernel's table shows it: symbolic links above it resolved, itself untouched. */
 export function canonicalMountPoint(path: string): string {
   const absolute = resolve(path);
@@ -29,7 +27,7 @@ export function canonicalMountPoint(path: string): string {
 }
 
 /** Does a mount at `path` answer? Asked by a process of its own that can be killed. */
-export function probeMount(path: string): Exclude<MountPointState, 'free'> {
+export function probeMount(path: string): 'answering' | 'dead' | 'silent' {
   const result = spawnSync('stat', ['-c', '%i', path], {
     timeout: PROBE_TIMEOUT_MS,
     killSignal: 'SIGKILL',
@@ -43,11 +41,11 @@ export function probeMount(path: string): Exclude<MountPointState, 'free'> {
  * `source` is what this volume's mounts show as their source. Creates the directory. Throws CommandFailure when something else is
  * there.
  */
-export function prepareMountPoint(path: string, source: string): MountPointState {
+export function prepareMountPoint(path: string, source: string): void {
   const mounted = mountAt(path);
   if (mounted !== undefined) {
     const ours = mounted.type === MOUNT_TYPE && mounted.source === source;
-    if (ours) return probeMount(path);
+    if (ours) return;
     const what = mounted.type === MOUNT_TYPE ? `volume ${mounted.source}` : `a ${mounted.type} file system`;
     throw new CommandFailure(
       exitCodes.configuration,
@@ -74,7 +72,6 @@ export function prepareMountPoint(path: string, source: string): MountPointState
       `${path} is not empty (${entries[0]}): mounting would hide its files; choose an empty directory`,
     );
   }
-  return 'free';
 }
 
 /** Takes a mount whose process is gone (or is to be given up) out of the tree. */
