@@ -158,45 +158,44 @@ export class StripeCache {
     return false;
   }
 
-  /** Reads what can be had of a column and rebuilds the data fragments that cannot. */
+  /** Reads what can be had of a column, with as much parity as will be needed, and rebuilds the data fragments that cannot. */
   async #rebuild(entry: Entry, record: SegmentRecord, column: number): Promise<boolean> {
     const { fragments, kernels, scratch } = this.#parts;
     const { dataFragments: k, parityFragments: m, nodes } = record;
+    const answers = (position: number) => fragments.reluctance(nodes[position]!) === 0;
+    const away = nodes.slice(0, k).filter((_, position) => !answers(position)).length;
+    const parity = nodes
+      .map((_, position) => position)
+      .filter((position) => position >= k && answers(position))
+      .slice(0, Math.max(1, away));
+    if (parity.length < Math.max(1, away)) return false;
     entry.users++;
+    const reading = Array.from({ length: k }, (_, position) =>
+      answers(position) ? this.#direct(entry, record, position, column) : false,
+    );
+    const columnBytes = this.#view(entry, record, 0, column).length;
+    const rows = await scratch.whenBuffer(parity.length * columnBytes);
     try {
-      const present = await Promise.all(
-        Array.from({ length: k }, (_, position) =>
-          fragments.reluctance(nodes[position]!) > 0 ? false : this.#direct(entry, record, position, column),
-        ),
+      const row = (index: number) => rows.bytes.subarray(index * columnBytes, (index + 1) * columnBytes);
+      const readRows = await Promise.all(
+        parity.map((position, index) => this.#readParity(record, position, column, row(index))),
       );
+      const present = await Promise.all(reading);
       const missing = present.flatMap((have, position) => (have ? [] : [position]));
-      const parity = Array.from({ length: m }, (_, row) => k + row)
-        .filter((position) => fragments.reluctance(nodes[position]!) === 0)
-        .slice(0, missing.length);
-      if (parity.length < missing.length) return false;
+      const found = parity.filter((_, index) => readRows[index]);
       if (missing.length === 0) return true;
-      const columnBytes = this.#view(entry, record, 0, column).length;
-      const rows = await scratch.whenBuffer(parity.length * columnBytes);
-      try {
-        const shards = new Array<Uint8Array | undefined>(k + m).fill(undefined);
-        present.forEach((have, position) => {
-          if (have) shards[position] = this.#view(entry, record, position, column);
-        });
-        parity.forEach((position, index) => {
-          shards[position] = rows.bytes.subarray(index * columnBytes, (index + 1) * columnBytes);
-        });
-        const outcomes = await Promise.all(
-          parity.map((position) => this.#readParity(record, position, column, shards[position]!)),
-        );
-        if (!outcomes.every((outcome) => outcome)) return false;
-        const wanted = missing.map((index) => ({ index, out: this.#view(entry, record, index, column) }));
-        kernels.reconstruct(shards, k, m, wanted);
-        this.#onRebuilt(missing.length * (columnBytes / BLOCK_BYTES));
-        return true;
-      } finally {
-        rows.release();
-      }
+      if (found.length < missing.length) return false;
+      const shards = new Array<Uint8Array | undefined>(k + m).fill(undefined);
+      present.forEach((have, position) => {
+        if (have) shards[position] = this.#view(entry, record, position, column);
+      });
+      for (const position of found) shards[position] = row(parity.indexOf(position));
+      const wanted = missing.map((index) => ({ index, out: this.#view(entry, record, index, column) }));
+      kernels.reconstruct(shards, k, m, wanted);
+      this.#onRebuilt(missing.length * (columnBytes / BLOCK_BYTES));
+      return true;
     } finally {
+      rows.release();
       entry.users--;
     }
   }
