@@ -274,7 +274,7 @@ function encodeRuns(out: ByteWriter, runs: BlockRuns): void {
     if ((flags & follows.blockIndex) === 0) out.varint(blockIndexes[i]!);
     if ((flags & follows.one) === 0) out.varint(count);
     const from = checksumIndexes[i]!;
-    for (let j = from; j < from + count; j++) out.u32(checksums[j]!);
+    out.u32s(checksums, from, from + count);
     inode = inodes[i]!;
     fileBlock = fileBlocks[i]! + count;
     blockIndex = blockIndexes[i]! + count;

@@ -64,6 +64,21 @@ export class ByteWriter {
     this.lengthBytes = at + 4;
   }
 
+  /** values[from..to), four bytes each. */
+  u32s(values: Uint32Array, from: number, to: number): void {
+    this.#room(4 * (to - from));
+    const buffer = this.#buffer;
+    let at = this.lengthBytes;
+    for (let i = from; i < to; i++, at += 4) {
+      const value = values[i]!;
+      buffer[at] = value;
+      buffer[at + 1] = value >>> 8;
+      buffer[at + 2] = value >>> 16;
+      buffer[at + 3] = value >>> 24;
+    }
+    this.lengthBytes = at;
+  }
+
   u64(value: number): void {
     this.#room(8);
     writeSafe(this.#buffer, value, this.lengthBytes);

@@ -5,6 +5,7 @@
  * caller, of the inode. A chunk in memory is one typed array that grows in steps, changed in place.
  */
 
+import { assert } from '../base/assert.ts';
 import { chunkKey } from '../format/metadata-keys.ts';
 import {
   CHUNK_BLOCKS,
@@ -31,6 +32,7 @@ const CHUNK_OVERHEAD_BYTES = 200;
 const CHUNK_WEIGHT = 100;
 const WEIGHT_A_BLOCK = 12;
 const TWO_32 = 2 ** 32;
+/** Of the largest file. */
 const CHUNKS_PER_INODE = 2 ** 23;
 const MAX_NUMERIC_INODE = 2 ** 30;
 
@@ -90,7 +92,7 @@ export class ExtentTable {
       const index = Math.floor(block / CHUNK_BLOCKS);
       const within = block - index * CHUNK_BLOCKS;
       const end = at + Math.min(count - at, CHUNK_BLOCKS - within);
-      const pairs = this.chunks.get(chunkId(inode, index))?.pairs;
+      const pairs = index < CHUNKS_PER_INODE ? this.chunks.get(chunkId(inode, index))?.pairs : undefined;
       for (let pair = 2 * within; at < end; at++, pair += 2) {
         if (pairs === undefined || pair >= pairs.length || pairs[pair] === 0) {
           segmentIds[at] = 0;
@@ -120,6 +122,7 @@ export class ExtentTable {
     checksums: Uint32Array,
     checksumIndex: number,
   ): number {
+    assert(firstBlock + count <= CHUNKS_PER_INODE * CHUNK_BLOCKS, 'a block of the largest file');
     this.#segments.raise(segmentId, count);
     let holes = 0;
     let at = 0;
@@ -165,7 +168,7 @@ export class ExtentTable {
   /** Removes the mapping of [firstBlock, endBlock). Returns how many blocks were mapped. */
   unmap(inode: number, firstBlock: number, endBlock: number): number {
     let removed = 0;
-    const lastIndex = Math.ceil(endBlock / CHUNK_BLOCKS);
+    const lastIndex = Math.min(Math.ceil(endBlock / CHUNK_BLOCKS), CHUNKS_PER_INODE);
     for (let index = Math.floor(firstBlock / CHUNK_BLOCKS); index < lastIndex; index++) {
       const start = index * CHUNK_BLOCKS;
       removed += this.#unmapWithin(
