@@ -159,21 +159,14 @@ export class FileShape {
   }
 
   /**
-   * Shrinks the file to a size inside a block that exists. First all of the file is made committed, then the truncation and the
-   * block's new version, with zeros behind the end, go into the journal in one turn: after a crash no committed size is ever
-   * followed by old bytes in its block.
+   * Shrinks the file to a size inside a block that exists. The block's new version, with zeros behind the end, is committed before
+   * the truncation is (mostly through the journal, in the same turn): no crash leaves an end that is followed by old bytes.
    */
   async #cutInBlock(state: InodeState, sizeBytes: number, changes: InodeChanges): Promise<Inode> {
     const block = Math.floor(sizeBytes / BLOCK_BYTES);
-    const zeroed = await this.#writes.zeroedBlock(state, block, sizeBytes % BLOCK_BYTES, BLOCK_BYTES);
+    await this.#zeroInBlock(state, block, sizeBytes % BLOCK_BYTES, BLOCK_BYTES);
     await this.#flusher.commit(state);
-    await this.#writes.whenRoom();
-    const cut = this.#cut(state, sizeBytes, changes);
-    if (zeroed !== undefined) {
-      this.#writes.appendBlocks(state, block, zeroed);
-      this.#flusher.journalNow();
-    }
-    return cut;
+    return this.#cut(state, sizeBytes, changes);
   }
 
   /** Zeros a range: whole blocks become holes, others get zeros in their part if they exist. */

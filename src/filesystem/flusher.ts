@@ -77,7 +77,7 @@ export class Flusher {
     if (state !== undefined && state.parts.length > 0) {
       const { parts } = state;
       const isOnlyOpen = parts.length === 1 && parts[0]!.segmentId === this.#writer.openSegmentId;
-      if (isOnlyOpen && this.#writer.openDirtyBytes <= MAX_INLINE_BYTES) this.#commitInline();
+      if (isOnlyOpen && this.#fitsInline) this.#commitInline();
       const last = parts.at(-1);
       if (last !== undefined) return this.#commitUpTo(last.segmentId);
     }
@@ -86,7 +86,7 @@ export class Flusher {
 
   /** The same for all files. */
   async syncAll(): Promise<void> {
-    if (this.#writer.openDirtyBytes <= MAX_INLINE_BYTES) this.#commitInline();
+    if (this.#fitsInline) this.#commitInline();
     if (this.#openHasLeftOut) this.#writer.seal(true);
     this.#writer.seal();
     const newest = this.#data.newestSegmentId;
@@ -110,7 +110,7 @@ export class Flusher {
   /** Commits all that the file has uncommitted, without waiting for the journal. */
   async commit(state: InodeState): Promise<void> {
     while (state.parts.length > 0) {
-      this.journalNow();
+      if (this.#fitsInline) this.#commitInline();
       const last = state.parts.at(-1);
       if (last === undefined) return;
       if (last.segmentId === this.#writer.openSegmentId) this.#writer.seal(true);
@@ -118,10 +118,9 @@ export class Flusher {
     }
   }
 
-  /** Journals the open segment's dirty blocks in this turn; if they are too many, the segment is closed instead. */
-  journalNow(): void {
-    if (this.#writer.openDirtyBytes <= MAX_INLINE_BYTES) this.#commitInline();
-    else this.#writer.seal(true);
+  /** Little enough is dirty in the open segment to be journaled. */
+  get #fitsInline(): boolean {
+    return this.#writer.openDirtyBytes <= MAX_INLINE_BYTES;
   }
 
   /** Journals what is dirty in the open segment. */
@@ -162,7 +161,7 @@ export class Flusher {
 
   #flush(): void {
     this.#dirtySegment = 0;
-    if (this.#openHasLeftOut || this.#writer.openDirtyBytes > MAX_INLINE_BYTES) {
+    if (this.#openHasLeftOut || !this.#fitsInline) {
       this.#writer.seal(true);
       return;
     }

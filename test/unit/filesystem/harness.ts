@@ -1,7 +1,6 @@
 /**
  * A file system over stand-ins for the metadata and the log, with a clock that stands still until the test moves it, and crashes.
  */
-import { KIB } from '../../../src/base/units.ts';
 import type { FileSystem } from '../../../src/filesystem/file-system.ts';
 import { createFileSystem } from '../../../src/filesystem/tartan-file-system.ts';
 import { nativeKernels } from '../../../src/platform/native/native-kernels.ts';
@@ -116,4 +115,8 @@ export async function readAll(
   return bytes;
 }
 
-export const SMALL: WorldOptions = { segmentBlocks: 24, slotCount: (2 * 1024 * KIB) / (16 * 4 * KIB) };
+/** Tiny segments, so that rare paths are common; some hold more than an inline commit may, some less. */
+export function smallWorld(choice: number): WorldOptions {
+  const segmentBlocks = [8, 24, 64][choice % 3]!;
+  return { segmentBlocks, slotCount: Math.ceil(600 / segmentBlocks) };
+}

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import { MemoryFileSystem } from '../../model/memory-file-system.ts';
 import { operations, PairedRun } from '../../model/paired-run.ts';
-import { SMALL, World } from './harness.ts';
+import { smallWorld, World } from './harness.ts';
 
 describe('the file system', () => {
   it('does what the reference model does, whatever the order of operations', async () => {
@@ -11,12 +11,15 @@ describe('the file system', () => {
       fc.asyncProperty(
         fc.array(operations, { minLength: 1, maxLength: 120, size: 'max' }),
         async (sequence) => {
-          const world = await World.open(SMALL);
+          const world = await World.open(smallWorld(sequence.length));
           const model = new MemoryFileSystem(() => world.clock.time());
           const run = new PairedRun(model, world.fileSystem);
           try {
             for (const operation of sequence) {
               world.clock.nowMs += 1000;
+              world.writer.latencyTurns = operation.length % 7;
+              world.metadata.slowLists = operation.offset % 2 === 1;
+              world.reader.staleReads = operation.offset % 11 === 3 ? 2 : 0;
               await run.apply(operation);
             }
             await run.compareAll();
@@ -28,7 +31,7 @@ describe('the file system', () => {
           }
         },
       ),
-      { numRuns: Number(process.env.MODEL_RUNS ?? 150) },
+      { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 150) },
     );
   });
 });

@@ -33,6 +33,8 @@ export class StandInWriter implements SegmentWriter {
   trouble: LogUnwritable | undefined;
   /** Segments are stored only when storeNext() says so. */
   held = false;
+  /** Turns of the event loop until a sealed segment is stored. */
+  latencyTurns = 0;
   freeBytes = 1024 * MIB;
   freed: number[] = [];
 
@@ -240,8 +242,13 @@ export class StandInWriter implements SegmentWriter {
     this.#open = undefined;
     buffer.finish(nativeKernels);
     this.#sealed.push(buffer);
+    this.#storeAfter(this.latencyTurns);
+  }
+
+  #storeAfter(turns: number): void {
     setImmediate(() => {
-      if (!this.held) this.storeNext();
+      if (turns > 0) this.#storeAfter(turns - 1);
+      else if (!this.held) this.storeNext();
     });
   }
 

@@ -74,6 +74,7 @@ export class StandInMetadata implements MetadataManager {
   #nextInode = 2;
   #nextCookie = 3;
   #replaying = false;
+  #dead: { segmentId: number; operations: number }[] = [];
 
   constructor(term = 1, time: Timestamp = { seconds: 0, nanoseconds: 0 }) {
     this.term = term;
@@ -343,7 +344,7 @@ export class StandInMetadata implements MetadataManager {
     sizes: readonly SizeUpdate[],
   ): void {
     const kept = copyRuns(extents);
-    this.#journal('commitInline', [segmentId, firstIndex, bytes.slice(), kept, structuredClone(sizes)]);
+    this.#journal('commitInline', [segmentId, firstIndex, Buffer.from(bytes), kept, structuredClone(sizes)]);
     for (let run = 0; run < kept.runCount; run++) {
       for (let at = 0; at < kept.counts[run]!; at++) {
         const blockIndex = kept.blockIndexes[run]! + at;
@@ -355,7 +356,7 @@ export class StandInMetadata implements MetadataManager {
           inode: kept.inodes[run]!,
           fileBlock: kept.fileBlocks[run]! + at,
           checksum: kept.checksums[kept.checksumIndexes[run]! + at]!,
-          bytes: bytes.slice(from, from + BLOCK_BYTES),
+          bytes: Buffer.from(bytes.subarray(from, from + BLOCK_BYTES)),
         });
       }
     }
@@ -382,6 +383,7 @@ export class StandInMetadata implements MetadataManager {
     await Promise.resolve();
     if (this.trouble !== undefined) throw this.trouble;
     this.durableOperations = Math.max(this.durableOperations, upTo);
+    this.#tellDead();
   }
 
   backlog(): Promise<void> | undefined {
@@ -498,12 +500,18 @@ export class StandInMetadata implements MetadataManager {
     if (record.liveBlocks === 0 && change < 0) this.#die(segmentId);
   }
 
+  /** Told only once the death is durable. */
   #die(segmentId: number): void {
-    if (this.#replaying) return;
-    queueMicrotask(() => {
+    this.#dead.push({ segmentId, operations: this.operations.length });
+  }
+
+  #tellDead(): void {
+    const told = this.#dead.filter((dead) => dead.operations <= this.durableOperations);
+    this.#dead = this.#dead.filter((dead) => dead.operations > this.durableOperations);
+    for (const { segmentId } of told) {
       const record = this.#segments.get(segmentId);
-      if (record !== undefined && record.liveBlocks === 0) this.onSegmentDead?.(record);
-    });
+      if (record !== undefined) this.onSegmentDead?.(record);
+    }
   }
 }
 
