@@ -9,7 +9,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
-import { BLOCK_BYTES, MIB } from '../base/units.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import type { IndexedFragment } from '../format/storage-index.ts';
 import { encodeFragmentHeader, fragmentHeaderBytes } from '../format/storage-log-file.ts';
@@ -20,39 +20,27 @@ import type {
   ListReply,
   StorageStatistics,
 } from '../format/storage-messages.ts';
-import {
-  decodeStorageSlotState,
-  encodeStorageSlotState,
-  type StorageSlotState,
-  slotKinds,
-} from '../format/storage-slot.ts';
+import { encodeStorageSlotState, type StorageSlotState } from '../format/storage-slot.ts';
 import type { Tombstone } from '../format/storage-tombstones.ts';
 import type { DiskFile, Platform } from '../platform/platform.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { FragmentIndex } from './fragment-index.ts';
+import type { FragmentIndex } from './fragment-index.ts';
 import { FragmentReader, fragmentLengthBytes, locationOf } from './fragment-reader.ts';
-import { FragmentRecovery } from './fragment-recovery.ts';
+import {
+  type FragmentStoreOptions,
+  type FragmentStoreParts,
+  openFragmentStoreParts,
+} from './fragment-store-parts.ts';
 import { IndexCheckpoints } from './index-checkpoints.ts';
 import type { LogFile } from './log-file.ts';
-import { type Claim, LogFiles, logFileBytesFor } from './log-files.ts';
+import type { Claim, LogFiles } from './log-files.ts';
 import { Reclaimer } from './reclaimer.ts';
-import { SlotFile } from './slot-file.ts';
-import { refusalOf, StorageError, StorageUnusable } from './storage-error.ts';
-import { RING_PAGES, TombstoneRing } from './tombstone-ring.ts';
+import type { SlotFile } from './slot-file.ts';
+import { SpaceAccount } from './space-account.ts';
+import { refusalOf, StorageError } from './storage-error.ts';
+import { RING_PAGES, type TombstoneRing } from './tombstone-ring.ts';
 
-export interface FragmentStoreOptions {
-  readonly directory: string;
-  readonly nodeId: number;
-  /** 16 bytes. */
-  readonly volumeId: Buffer;
-  /** Bytes that fragments may take with their headers; the disk itself limits when it is left out. */
-  readonly capacityBytes?: number;
-  readonly logFileBytes?: number;
-  /** Log files grow in steps of this. */
-  readonly growBytes?: number;
-  /** Disk space that puts leave alone. */
-  readonly reserveBytes?: number;
-}
+export type { FragmentStoreOptions };
 
 export interface PutResult {
   readonly location: FragmentLocation;
@@ -62,11 +50,10 @@ export interface PutResult {
 const HEADER_BUFFER_BYTES = 2 * BLOCK_BYTES;
 const HEADER_BUFFERS = 64;
 const REMEMBERED_FREES = 8192;
-const SPACE_REFRESH_MS = 1000;
 
 export class FragmentStore {
   readonly #platform: Platform;
-  readonly #options: FragmentStoreOptions;
+  readonly #space: SpaceAccount;
   readonly #slot: SlotFile;
   #state: StorageSlotState;
   readonly #index: FragmentIndex;
@@ -81,27 +68,13 @@ export class FragmentStore {
   readonly #freeing = new Set<Promise<unknown>>();
   /** Frees of late: a put that was on its way when its segment was given up is refused. */
   readonly #freedGenerations = new LRUCache<string, number>({ max: REMEMBERED_FREES });
-  #usedBytes = 0;
-  /** Of puts under way: not yet counted as used. */
-  #reservedBytes = 0;
-  /** Of those, what has no place in a log file yet. */
-  #unplacedBytes = 0;
   #fragments = 0;
-  #spaceAskedMs = 0;
   #closing = false;
   readonly #counters = { puts: 0, gets: 0, frees: 0, bytesWritten: 0, bytesRead: 0, corruptBlocks: 0 };
 
-  private constructor(
-    platform: Platform,
-    options: FragmentStoreOptions,
-    slot: SlotFile,
-    state: StorageSlotState,
-    index: FragmentIndex,
-    logs: LogFiles,
-    ring: TombstoneRing,
-  ) {
+  private constructor(platform: Platform, options: FragmentStoreOptions, parts: FragmentStoreParts) {
+    const { slot, state, index, logs, ring, regions } = parts;
     this.#platform = platform;
-    this.#options = options;
     this.#slot = slot;
     this.#state = state;
     this.#index = index;
@@ -113,63 +86,17 @@ export class FragmentStore {
     this.#reclaimer = new Reclaimer(platform, logs, ring, (released, removed) =>
       this.#checkpoints.run(released, removed),
     );
+    this.#space = new SpaceAccount(platform, logs, options.capacityBytes);
+    this.#space.pendingBytes = () => this.#reclaimer.pendingBytes;
+    for (const log of logs.byId.values()) {
+      this.#space.usedBytes += log.liveBytes;
+      this.#fragments += log.liveFragments;
+    }
+    for (const region of regions) this.#reclaimer.add(region);
   }
 
   static async open(platform: Platform, options: FragmentStoreOptions): Promise<FragmentStore> {
-    const { directory, nodeId, volumeId } = options;
-    assert(volumeId.length === 16, 'a volume id has 16 bytes');
-    await platform.disk.makeDirectory(directory);
-    const { totalBytes } = await platform.disk.space(directory);
-    const { slot, state } = await openState(platform, options);
-    const { nonce } = state;
-    const {
-      index,
-      state: indexState,
-      files,
-    } = await FragmentIndex.open(platform, `${directory}/index`, nonce);
-    const logs = new LogFiles(platform, {
-      directory,
-      nodeId,
-      volumeId,
-      nonce,
-      logFileBytes:
-        options.logFileBytes ?? logFileBytesFor(Math.min(options.capacityBytes ?? totalBytes, totalBytes)),
-      growBytes: options.growBytes ?? 32 * MIB,
-      reserveBytes: options.reserveBytes ?? Math.min(64 * MIB, Math.floor(totalBytes / 32)),
-    });
-    logs.nextFileId = indexState?.nextFileId ?? 1;
-    const { ring, pages } = await TombstoneRing.open(
-      platform,
-      `${directory}/tombstones.ring`,
-      nonce,
-      indexState?.releasedTombstones ?? 0,
-    );
-    const store = new FragmentStore(platform, options, slot, state, index, logs, ring);
-    const report = await new FragmentRecovery({
-      platform,
-      nonce,
-      index,
-      indexedFiles: files,
-      rebuilding: indexState === undefined,
-      logs,
-      tombstonePages: pages,
-    }).run();
-    for (const log of logs.byId.values()) {
-      store.#usedBytes += log.liveBytes;
-      store.#fragments += log.liveFragments;
-    }
-    for (const region of report.regions) store.#reclaimer.add(region);
-    await logs.refreshSpace();
-    const { scannedBytes, foundFragments, tornFragments } = report;
-    platform.log.info('fragments-recovered', {
-      fragments: store.#fragments,
-      logFiles: logs.byId.size,
-      rebuilt: indexState === undefined,
-      scannedBytes,
-      foundFragments,
-      tornFragments,
-    });
-    return store;
+    return new FragmentStore(platform, options, await openFragmentStoreParts(platform, options));
   }
 
   get term(): number {
@@ -177,21 +104,12 @@ export class FragmentStore {
   }
 
   get usedBytes(): number {
-    return this.#usedBytes;
-  }
-
-  get capacityBytes(): number {
-    return this.#options.capacityBytes ?? this.#usedBytes + this.freeBytes;
+    return this.#space.usedBytes;
   }
 
   /** What may still be put, headers included. */
   get freeBytes(): number {
-    const capacity = this.#options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
-    const disk = this.#logs.availableBytes + this.#reclaimer.pendingBytes;
-    return Math.max(
-      0,
-      Math.min(capacity - this.#usedBytes - this.#reservedBytes, disk - this.#unplacedBytes),
-    );
+    return this.#space.freeBytes;
   }
 
   /**
@@ -237,7 +155,7 @@ export class FragmentStore {
     const headerBytes = fragmentHeaderBytes(fragmentBlocks, nodes.length);
     const lengthBytes = headerBytes + payload.length;
     if (lengthBytes > this.freeBytes) {
-      this.#askForSpace();
+      this.#space.refresh();
       throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
     }
     const entry = await this.#store(description, headerBytes, lengthBytes, payload);
@@ -251,8 +169,7 @@ export class FragmentStore {
     lengthBytes: number,
     payload: Uint8Array,
   ): Promise<IndexedFragment> {
-    this.#reservedBytes += lengthBytes;
-    try {
+    return this.#space.reserving(lengthBytes, async () => {
       const claim = await this.#claim(lengthBytes);
       await this.#write(claim, description, headerBytes, payload);
       const { segmentId, position, generation, fragmentBlocks, nodes } = description;
@@ -265,26 +182,22 @@ export class FragmentStore {
       };
       this.#account(claim, segmentId, position, entry, lengthBytes);
       return entry;
-    } finally {
-      this.#reservedBytes -= lengthBytes;
-    }
+    });
   }
 
   async #claim(lengthBytes: number): Promise<Claim> {
-    this.#unplacedBytes += lengthBytes;
-    try {
+    const claim = async () => this.#logs.claim(lengthBytes);
+    return this.#space.placing(lengthBytes, async () => {
       try {
-        return await this.#logs.claim(lengthBytes);
+        return await claim().catch(async (error: unknown) => {
+          if (this.#reclaimer.pendingBytes === 0) throw error;
+          await this.#reclaimer.run(); // what was freed just now may be what is missing
+          return claim();
+        });
       } catch (error) {
-        if (this.#reclaimer.pendingBytes === 0) throw error;
-        await this.#reclaimer.run(); // what was freed just now may be what is missing
-        return await this.#logs.claim(lengthBytes);
+        throw refusalOf(error, 'growing the log');
       }
-    } catch (error) {
-      throw refusalOf(error, 'growing the log');
-    } finally {
-      this.#unplacedBytes -= lengthBytes;
-    }
+    });
   }
 
   async #write(
@@ -321,7 +234,7 @@ export class FragmentStore {
     log.liveBytes += lengthBytes;
     log.written(offset);
     this.#fragments++;
-    this.#usedBytes += lengthBytes;
+    this.#space.usedBytes += lengthBytes;
     this.#counters.puts++;
     this.#counters.bytesWritten += lengthBytes;
     this.#checkpoints.note(lengthBytes);
@@ -437,7 +350,7 @@ export class FragmentStore {
     log.liveFragments--;
     log.liveBytes -= lengthBytes;
     this.#fragments--;
-    this.#usedBytes -= lengthBytes;
+    this.#space.usedBytes -= lengthBytes;
     this.#reader.forget(fileId, headerOffset);
     this.#reclaimer.add({ fileId, offset: headerOffset, lengthBytes });
     this.#checkpoints.note(0);
@@ -502,8 +415,8 @@ export class FragmentStore {
 
   statistics(): StorageStatistics {
     return {
-      capacityBytes: this.capacityBytes,
-      usedBytes: this.#usedBytes,
+      capacityBytes: this.#space.capacityBytes,
+      usedBytes: this.#space.usedBytes,
       freeBytes: this.freeBytes,
       fragments: this.#fragments,
       logFiles: this.#logs.byId.size,
@@ -512,20 +425,14 @@ export class FragmentStore {
     };
   }
 
-  /** Asks the disk anew how much is free, if that was long ago. In the background: freeBytes follows. */
-  #askForSpace(): void {
-    const nowMs = this.#platform.clock.monotonicMs();
-    if (nowMs - this.#spaceAskedMs < SPACE_REFRESH_MS) return;
-    this.#spaceAskedMs = nowMs;
-    this.#logs.refreshSpace().catch((error: unknown) => {
-      this.#platform.log.warn('space-unknown', { why: String(error) });
-    });
-  }
-
   /** For pings: fresh enough, in this turn. */
   space(): { freeBytes: number; usedBytes: number; capacityBytes: number } {
-    this.#askForSpace();
-    return { freeBytes: this.freeBytes, usedBytes: this.#usedBytes, capacityBytes: this.capacityBytes };
+    this.#space.refresh();
+    return {
+      freeBytes: this.freeBytes,
+      usedBytes: this.#space.usedBytes,
+      capacityBytes: this.#space.capacityBytes,
+    };
   }
 
   #mustServe(term: number | undefined): void {
@@ -552,26 +459,4 @@ export class FragmentStore {
     await this.#index.close();
     await this.#slot.close();
   }
-}
-
-async function openState(
-  platform: Platform,
-  { directory, nodeId, volumeId }: FragmentStoreOptions,
-): Promise<{ slot: SlotFile; state: StorageSlotState }> {
-  const path = `${directory}/state.slot`;
-  const opened = await SlotFile.open(platform, path, slotKinds.storage);
-  if (opened !== undefined) {
-    const state = decodeStorageSlotState(opened.payload);
-    if (state.volumeId.equals(volumeId) && state.nodeId === nodeId) return { slot: opened.slot, state };
-    await opened.slot.close();
-    throw new StorageUnusable(`${directory} belongs to node ${state.nodeId} of another volume or place`);
-  }
-  if ((await platform.disk.list(directory)).some((name) => name.endsWith('.tlog'))) {
-    throw new StorageUnusable(
-      `${path} is missing beside log files: restore it or start with an empty directory`,
-    );
-  }
-  const state: StorageSlotState = { term: 0, nodeId, volumeId, nonce: platform.random.bytes(16) };
-  const slot = await SlotFile.create(platform, path, slotKinds.storage, encodeStorageSlotState(state));
-  return { slot, state };
 }

@@ -19,7 +19,7 @@ import { type FrameRef, JournalIndex } from './journal-index.ts';
 import { recoverJournal } from './journal-recovery.ts';
 import { JournalWriter } from './journal-writer.ts';
 import { SlotFile } from './slot-file.ts';
-import { refusalOf, StorageError } from './storage-error.ts';
+import { isNoSpace, refusalOf, StorageError } from './storage-error.ts';
 
 export interface JournalStoreOptions {
   readonly directory: string;
@@ -90,7 +90,7 @@ export class JournalStore {
     const { slot, state } = await openState(platform, `${directory}/journal.slot`);
     const { index, damagedSequence } = await recoverJournal(platform, files, state, volumeId);
     if (damagedSequence > 0) platform.log.error('journal-damaged', { directory, damagedSequence });
-    await files.prepare();
+    await prepareIfPossible(platform, files);
     platform.log.info('journal-recovered', {
       firstSequence: index.baseSequence + 1,
       lastSequence: index.lastSequence,
@@ -399,4 +399,15 @@ async function openState(
     slot: await SlotFile.create(platform, path, slotKinds.journal, encodeJournalSlotState(state)),
     state,
   };
+}
+
+/** On a full disk the journal opens all the same: it can be read and trimmed, and what fits the files that are there can be appended. */
+async function prepareIfPossible(platform: Platform, files: JournalFiles): Promise<void> {
+  try {
+    await files.prepare();
+  } catch (error) {
+    const full = error instanceof StorageError && error.refusal.reason === 'full';
+    if (!full && !isNoSpace(error)) throw error;
+    platform.log.warn('journal-file-not-prepared', { why: String(error) });
+  }
 }

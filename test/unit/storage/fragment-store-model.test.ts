@@ -240,6 +240,6 @@ test('keeps what it acknowledged and forgets what was freed, through restarts, c
       for (const one of steps) await run.step(one);
       await run.finish();
     }),
-    { numRuns: 25, endOnFailure: true },
+    { numRuns: 15, endOnFailure: true },
   );
 }, 60_000);

@@ -1,0 +1,109 @@
+/**
+ * Opens what a fragment store is made of, in the order in which one needs the other, and recovers it.
+ */
+import { assert } from '../base/assert.ts';
+import { MIB } from '../base/units.ts';
+import {
+  decodeStorageSlotState,
+  encodeStorageSlotState,
+  type StorageSlotState,
+  slotKinds,
+} from '../format/storage-slot.ts';
+import type { Platform } from '../platform/platform.ts';
+import { FragmentIndex } from './fragment-index.ts';
+import { FragmentRecovery } from './fragment-recovery.ts';
+import { LogFiles, logFileBytesFor } from './log-files.ts';
+import type { Region } from './reclaimer.ts';
+import { SlotFile } from './slot-file.ts';
+import { StorageUnusable } from './storage-error.ts';
+import { TombstoneRing } from './tombstone-ring.ts';
+
+export interface FragmentStoreOptions {
+  readonly directory: string;
+  readonly nodeId: number;
+  /** 16 bytes. */
+  readonly volumeId: Buffer;
+  /** Bytes that fragments may take with their headers; the disk itself limits when it is left out. */
+  readonly capacityBytes?: number;
+  readonly logFileBytes?: number;
+  /** Log files grow in steps of this. */
+  readonly growBytes?: number;
+  /** Disk space that puts leave alone. */
+  readonly reserveBytes?: number;
+}
+
+export interface FragmentStoreParts {
+  readonly slot: SlotFile;
+  readonly state: StorageSlotState;
+  readonly index: FragmentIndex;
+  readonly logs: LogFiles;
+  readonly ring: TombstoneRing;
+  /** To be given back to the disk. */
+  readonly regions: readonly Region[];
+}
+
+const GROW_BYTES = 32 * MIB;
+/** Journals and databases of all nodes on the disk live from this when it is full. */
+const RESERVE_BYTES = 256 * MIB;
+
+export async function openFragmentStoreParts(
+  platform: Platform,
+  options: FragmentStoreOptions,
+): Promise<FragmentStoreParts> {
+  const { directory, nodeId, volumeId } = options;
+  assert(volumeId.length === 16, 'a volume id has 16 bytes');
+  await platform.disk.makeDirectory(directory);
+  const { totalBytes } = await platform.disk.space(directory);
+  const { slot, state } = await openState(platform, options);
+  const { nonce } = state;
+  const { index, state: indexState, files } = await FragmentIndex.open(platform, `${directory}/index`, nonce);
+  const capacityBytes = Math.min(options.capacityBytes ?? totalBytes, totalBytes);
+  const logs = new LogFiles(platform, {
+    directory,
+    nodeId,
+    volumeId,
+    nonce,
+    logFileBytes: options.logFileBytes ?? logFileBytesFor(capacityBytes),
+    growBytes: options.growBytes ?? GROW_BYTES,
+    reserveBytes: options.reserveBytes ?? Math.min(RESERVE_BYTES, Math.floor(totalBytes / 32)),
+  });
+  logs.nextFileId = indexState?.nextFileId ?? 1;
+  const ringPath = `${directory}/tombstones.ring`;
+  const released = indexState?.releasedTombstones ?? 0;
+  const { ring, pages } = await TombstoneRing.open(platform, ringPath, nonce, released);
+  const { regions, ...found } = await new FragmentRecovery({
+    platform,
+    nonce,
+    index,
+    indexedFiles: files,
+    rebuilding: indexState === undefined,
+    logs,
+    tombstonePages: pages,
+  }).run();
+  await logs.refreshSpace();
+  const rebuilt = indexState === undefined;
+  platform.log.info('fragments-recovered', { logFiles: logs.byId.size, rebuilt, ...found });
+  return { slot, state, index, logs, ring, regions };
+}
+
+async function openState(
+  platform: Platform,
+  { directory, nodeId, volumeId }: FragmentStoreOptions,
+): Promise<{ slot: SlotFile; state: StorageSlotState }> {
+  const path = `${directory}/state.slot`;
+  const opened = await SlotFile.open(platform, path, slotKinds.storage);
+  if (opened !== undefined) {
+    const state = decodeStorageSlotState(opened.payload);
+    if (state.volumeId.equals(volumeId) && state.nodeId === nodeId) return { slot: opened.slot, state };
+    await opened.slot.close();
+    throw new StorageUnusable(`${directory} belongs to node ${state.nodeId} of another volume or place`);
+  }
+  if ((await platform.disk.list(directory)).some((name) => name.endsWith('.tlog'))) {
+    throw new StorageUnusable(
+      `${path} is missing beside log files: restore it or start with an empty directory`,
+    );
+  }
+  const state: StorageSlotState = { term: 0, nodeId, volumeId, nonce: platform.random.bytes(16) };
+  const slot = await SlotFile.create(platform, path, slotKinds.storage, encodeStorageSlotState(state));
+  return { slot, state };
+}
