@@ -35,8 +35,22 @@ export function fuseAddon(): FuseAddon {
   return nativeAddon<FuseAddon>();
 }
 
-/** One session's channel. Owns the descriptor from construction on. */
-export class Channel {
+/** What a session talks through. */
+export interface Transport {
+  /** Whether onReadable is to be called when there is something to receive. */
+  poll(wanted: boolean): void;
+  /** Receives into the request's buffer, a WRITE's payload into the landing. Bytes received, or a negative errno. */
+  receive(landing: readonly Uint8Array[], waitUs: number): number;
+  /** Sends what is in the reply. 0, or a negative errno. */
+  send(): number;
+  notify(message: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+export type TransportFactory = (request: Request, reply: Reply, onReadable: () => void) => Transport;
+
+/** The transport over a descriptor of /dev/fuse. Owns the descriptor from construction on. */
+export class Channel implements Transport {
   readonly #addon = fuseAddon();
   readonly #handle: object;
   readonly #reply: Reply;
@@ -56,12 +70,11 @@ export class Channel {
     assert(result === 0, `polling the channel: ${result}`);
   }
 
-  /** Bytes received, or a negative errno: EAGAIN when nothing came within the time, which is spent awake. */
+  /** EAGAIN when nothing came within the time, which is spent awake. */
   receive(landing: readonly Uint8Array[], waitUs: number): number {
     return this.#addon.fuseReceive(this.#handle, landing, waitUs);
   }
 
-  /** Sends what is in the reply. */
   send(): number {
     const { parts } = this.#reply;
     const few = parts !== undefined && parts.length > MAX_REPLY_PARTS ? [Buffer.concat(parts)] : parts;

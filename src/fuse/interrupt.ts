@@ -14,7 +14,11 @@ import { Opcode } from './protocol.ts';
 import type { Session } from './session.ts';
 
 const ASK_AGAIN_MS = 50;
-const SIGKILL_BIT = 1n << 8n;
+/** Signals that end nobody by default: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG and WINCH. */
+const HARMLESS_SIGNALS = [17, 18, 19, 20, 21, 22, 23, 28].reduce(
+  (mask, n) => mask | (1n << BigInt(n - 1)),
+  0n,
+);
 
 const ABANDONABLE = new Set<number>([
   Opcode.LOOKUP,
@@ -50,7 +54,7 @@ export function answerInterrupt(session: Session): void {
   });
 }
 
-/** Fatal signals of every kind reach the threads of a process as SIGKILL. `pid` in requests is the thread's. */
+/** `pid` in requests is the thread's. */
 function isBeingKilled(waiting: PendingRequest): boolean {
   let status: string;
   try {
@@ -59,6 +63,16 @@ function isBeingKilled(waiting: PendingRequest): boolean {
     // Gone, or in a namespace that we cannot see into: nobody to wait for.
     return true;
   }
-  const pending = /^SigPnd:\s*([0-9a-f]+)$/m.exec(status)?.[1];
-  return pending === undefined || (BigInt(`0x${pending}`) & SIGKILL_BIT) !== 0n;
+  return hasFatalSignal(status);
+}
+
+/**
+ * Whether a pending signal ends the process, from the text of /proc/PID/status. Mostly the kernel has turned that signal into SIGKILL
+ * already; not so when another signal came before it.
+ */
+export function hasFatalSignal(status: string): boolean {
+  const mask = (name: string) =>
+    BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
+  const pending = mask('SigPnd') | mask('ShdPnd');
+  return (pending & ~mask('SigBlk') & ~mask('SigIgn') & ~mask('SigCgt') & ~HARMLESS_SIGNALS) !== 0n;
 }

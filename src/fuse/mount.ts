@@ -7,7 +7,7 @@
 import { posixOutcome } from '../base/errno.ts';
 import type { FileSystem } from '../filesystem/file-system.ts';
 import type { Logger, Timers } from '../platform/platform.ts';
-import { fuseAddon } from './channel.ts';
+import { Channel, fuseAddon, type TransportFactory } from './channel.ts';
 import { attachDevice } from './device.ts';
 import { MountError } from './mount-error.ts';
 import { prepareMountPoint } from './mount-point.ts';
@@ -55,7 +55,8 @@ export async function mountFileSystem(options: MountOptions): Promise<NativeFuse
     readOnly: options.readOnly ?? false,
     allowOther: options.allowOther ?? isPrivileged(),
   });
-  const session = new Session(descriptor, options);
+  const connect: TransportFactory = (...ends) => new Channel(descriptor, ...ends);
+  const session = new Session(connect, options);
   try {
     const terms = await session.initialized;
     log.info('fuse-mounted', { mountPoint, protocolMinor: terms.minor, maxWriteBytes: terms.maxWriteBytes });

@@ -1,4 +1,8 @@
-/** Which function handles which opcode. Opcodes that are not here are answered ENOSYS: the kernel then does without. */
+/**
+ * Which function handles which opcode. Opcodes that are not here are answered ENOSYS, and the kernel does without: it opens
+ * directories itself (OPENDIR), copies by reading and writing (COPY_FILE_RANGE), checks permission itself (ACCESS), uses GETATTR for
+ * STATX, and tells programs that there is no such thing (IOCTL, BMAP, TMPFILE; every file is ready at once for POLL).
+ */
 import { attributeOperations } from './operations/attributes.ts';
 import { directoryOperations } from './operations/directories.ts';
 import { fileOperations } from './operations/files.ts';

@@ -52,22 +52,15 @@ export const Opcode = {
   INIT: 26,
   READDIR: 28,
   FSYNCDIR: 30,
-  ACCESS: 34,
   CREATE: 35,
   INTERRUPT: 36,
-  BMAP: 37,
   DESTROY: 38,
-  IOCTL: 39,
-  POLL: 40,
   BATCH_FORGET: 42,
   FALLOCATE: 43,
   READDIRPLUS: 44,
   RENAME2: 45,
   LSEEK: 46,
-  COPY_FILE_RANGE: 47,
   SYNCFS: 50,
-  TMPFILE: 51,
-  STATX: 52,
 } as const;
 
 export const Notification = { INVAL_INODE: 2, INVAL_ENTRY: 3, DELETE: 6 } as const;

@@ -6,12 +6,11 @@
  * file system has no room for a write's payload nothing is received: requests queue in the kernel, which is the back-pressure.
  * The session does not mount or unmount: it ends when the kernel says so or when it is closed.
  */
-import { AssertionError } from '../base/assert.ts';
 import { type ErrnoCode, ErrnoError, errnoNumbers } from '../base/errno.ts';
-import { type FileSystem, type MaybePromise, UNEXPECTED_ERROR } from '../filesystem/file-system.ts';
+import type { FileSystem, MaybePromise } from '../filesystem/file-system.ts';
 import type { Logger, Timers } from '../platform/platform.ts';
 import type { Answer } from './answer.ts';
-import { Channel } from './channel.ts';
+import type { Transport, TransportFactory } from './channel.ts';
 import { deferred } from './deferred.ts';
 import { INIT_OUT_BYTES, type InitReply, negotiate, putInitReply } from './init.ts';
 import { answerInterrupt } from './interrupt.ts';
@@ -21,6 +20,7 @@ import { type PendingRequest, PendingRequests } from './pending.ts';
 import { InitFlag, Opcode, OUT_HEADER_BYTES } from './protocol.ts';
 import { Reply } from './reply.ts';
 import { Request } from './request.ts';
+import { errnoOf, reportUnexpected } from './unexpected.ts';
 
 /** Requests handled before other handles of the event loop get their turn. */
 const MAX_REQUESTS_PER_TURN = 64;
@@ -45,19 +45,18 @@ export class Session {
   landing: readonly Uint8Array[] = [];
   readonly #lull = new Lull();
   readonly #reply = new Reply();
-  readonly #channel: Channel;
+  readonly #channel: Transport;
   readonly #initialization = deferred<InitReply>();
   readonly #end = deferred<void>();
   #isOver = false;
 
-  /** Owns the descriptor of /dev/fuse. */
-  constructor(descriptor: number, options: SessionOptions) {
+  constructor(connect: TransportFactory, options: SessionOptions) {
     this.fileSystem = options.fileSystem;
     this.log = options.log;
     this.timers = options.timers;
     this.initialized = this.#initialization.promise;
     this.ended = this.#end.promise;
-    this.#channel = new Channel(descriptor, this.request, this.#reply, () => this.#receive());
+    this.#channel = connect(this.request, this.#reply, () => this.#receive());
     this.#channel.poll(true);
   }
 
@@ -238,20 +237,11 @@ export class Session {
     return false;
   }
 
-  /** The one place where what the file system throws becomes an errno number. */
   #errnoOf(error: unknown, opcode: number): number {
-    if (error instanceof ErrnoError) return error.errno;
-    this.#report('fuse-request-failed', error, opcode);
-    return errnoNumbers[UNEXPECTED_ERROR];
+    return errnoOf(error, this.log, { opcode });
   }
 
-  #report(event: string, error: unknown, opcode?: number): void {
-    const cause = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.log.error(event, { opcode, cause });
-    // A bug ends the process, once the reply is out.
-    if (error instanceof AssertionError)
-      queueMicrotask(() => {
-        throw error;
-      });
+  #report(event: string, error: unknown): void {
+    reportUnexpected(error, this.log, { during: event });
   }
 }
