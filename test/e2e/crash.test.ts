@@ -10,8 +10,8 @@ const writerProgram = fileURLToPath(new URL('./support/acknowledged-writer.mjs',
 const FILES = 3;
 
 let volume: TestVolume | undefined;
-afterEach(() => {
-  volume?.destroy();
+afterEach((context) => {
+  volume?.destroy(context);
   volume = undefined;
 });
 

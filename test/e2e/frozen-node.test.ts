@@ -9,17 +9,21 @@ const LONGEST_MS = 2_500;
 const MIB = 1024 * 1024;
 
 let volume: TestVolume | undefined;
-afterEach(() => {
-  volume?.destroy();
+afterEach((context) => {
+  volume?.destroy(context);
   volume = undefined;
 });
 
 /** Runs a shell command without blocking this process. Rejects unless it succeeds. */
 async function elapsedMs(command: string): Promise<number> {
   const startMs = performance.now();
-  const child = spawn('sh', ['-c', command], { stdio: 'ignore' });
+  const child = spawn('sh', ['-c', command], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let message = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    message += text;
+  });
   const [code] = await once(child, 'close');
-  expect(code, command).toBe(0);
+  expect(code, `${command}: ${message}`).toBe(0);
   return performance.now() - startMs;
 }
 
@@ -37,7 +41,7 @@ describe('a frozen node', () => {
         expect(await elapsedMs(big)).toBeLessThan(LONGEST_MS);
         const small = `dd if=/dev/zero of=${volume.path(`small-${id}`)} bs=4k count=1 conv=fsync`;
         expect(await elapsedMs(small)).toBeLessThan(LONGEST_MS);
-        expect(volume.status().nodes[id - 1]?.state).toBe('slow');
+        await expect.poll(() => volume?.status().nodes[id - 1]?.state, { timeout: 5_000 }).toBe('slow');
       } finally {
         process.kill(pid, 'SIGCONT');
       }

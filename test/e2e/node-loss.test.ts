@@ -4,8 +4,8 @@ import { startFio } from './support/fio.ts';
 import { TestVolume } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
-afterEach(() => {
-  volume?.destroy();
+afterEach((context) => {
+  volume?.destroy(context);
   volume = undefined;
 });
 

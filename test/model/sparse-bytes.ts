@@ -47,10 +47,12 @@ export class SparseBytes {
   /** Blocks that lie in the range whole become holes, others get zeros in their part. The length stays. */
   zero(offsetBytes: number, lengthBytes: number): void {
     const end = Math.min(offsetBytes + lengthBytes, roundUp(this.#lengthBytes, BLOCK_BYTES));
-    this.#eachBlock(offsetBytes, end, (block, from, to) => {
+    for (const [block, bytes] of this.#blocks) {
+      const from = Math.max(0, offsetBytes - block * BLOCK_BYTES);
+      const to = Math.min(BLOCK_BYTES, end - block * BLOCK_BYTES);
       if (from === 0 && to === BLOCK_BYTES) this.#blocks.delete(block);
-      else this.#blocks.get(block)?.fill(0, from, to);
-    });
+      else if (from < to) bytes.fill(0, from, to);
+    }
   }
 
   /** The first offset at or behind the given one that is data; undefined: none before the end. */

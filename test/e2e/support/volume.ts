@@ -121,13 +121,15 @@ export class TestVolume {
   logs(): string {
     const directory = join(this.state, 'logs');
     const tail = (name: string): string =>
-      readFileSync(join(directory, name), 'utf8').split('\n').slice(-15).join('\n');
+      readFileSync(join(directory, name), 'utf8').split('\n').slice(-25).join('\n');
     return listIfThere(directory)
       .map((name) => `\n--- ${name}\n${tail(name)}`)
       .join('');
   }
 
-  destroy(): void {
+  /** Shows the logs of a test that failed, since they go away with it. */
+  destroy(context?: { readonly task: { readonly result?: { readonly state: string } } }): void {
+    if (context?.task.result?.state === 'fail') process.stdout.write(`${this.logs()}\n`);
     for (const pid of this.pids()) process.kill(pid, 'SIGCONT');
     this.try('down', '--force');
     this.killEverything();
