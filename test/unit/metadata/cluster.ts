@@ -98,7 +98,8 @@ export class TestNode implements NodeLink {
   replica!: ReplicaService;
   /** Answers these methods with this status instead. */
   readonly refuse = new Map<number, number>();
-  readonly calls = new Map<number, number>();
+  /** Calls of these methods are lost on the way. */
+  readonly ignore = new Set<number>();
   #handler!: RpcHandler;
   #frozen: (() => void)[] | undefined;
   readonly #cluster: TestCluster;
@@ -132,7 +133,7 @@ export class TestNode implements NodeLink {
   }
 
   async serve(method: number, body: Buffer): Promise<RpcReply> {
-    this.calls.set(method, (this.calls.get(method) ?? 0) + 1);
+    if (this.ignore.has(method)) return new Promise(() => undefined);
     if (this.#frozen !== undefined) await new Promise<void>((resolve) => this.#frozen?.push(resolve));
     const refused = this.refuse.get(method);
     if (refused !== undefined) {

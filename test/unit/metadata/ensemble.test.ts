@@ -1,0 +1,255 @@
+import { cpSync, rmSync } from 'node:fs';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { coordinatorKeys } from '../../../src/cluster/coordinator.ts';
+import { decodeManagerRecord } from '../../../src/cluster/node-record.ts';
+import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
+import type { PrimaryManager } from '../../../src/metadata/manager.ts';
+import { MetadataUnavailable } from '../../../src/metadata/metadata.ts';
+import { TestCluster } from './cluster.ts';
+
+let cluster: TestCluster;
+const managers: PrimaryManager[] = [];
+const TIME = { seconds: 1_700_000_000, nanoseconds: 1 };
+const FILE = { mode: 0o100644, uid: 1, gid: 1, rdev: 0, time: TIME };
+
+beforeEach(async () => {
+  cluster = await TestCluster.start(5);
+});
+
+afterEach(async () => {
+  for (const manager of managers.splice(0)) await manager.close();
+  await cluster.remove();
+});
+
+async function open(options: Parameters<TestCluster['open']>[0] = {}): Promise<PrimaryManager> {
+  const manager = await cluster.open(options);
+  managers.push(manager);
+  return manager;
+}
+
+function create(manager: PrimaryManager, ...names: string[]): void {
+  for (const name of names) manager.create(1, name, FILE);
+}
+
+const members = (manager: PrimaryManager) => manager.ensemble.map((each) => each.nodeId);
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; !condition(); i++) {
+    if (i > 1000) expect.fail('it did not come to that');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+async function recordedMembers(): Promise<readonly number[]> {
+  return decodeManagerRecord((await cluster.coordinator.get(coordinatorKeys.manager))!.value)!.members;
+}
+
+/** As if the mount were killed now: its own view as it lies on the disk, under another name. */
+function crashedView(name: string): string {
+  cpSync(`${cluster.directory}/mount`, `${cluster.directory}/${name}`, { recursive: true });
+  rmSync(`${cluster.directory}/${name}/LOCK`, { force: true });
+  return name;
+}
+
+test('a new volume has a root that belongs to who mounted it, and three journal members', async () => {
+  const manager = await open();
+  expect(manager.inode(1)).toMatchObject({ mode: 0o40755, uid: 1000, linkCount: 2, parent: 1 });
+  expect(members(manager)).toHaveLength(3);
+  expect(await recordedMembers()).toEqual(members(manager));
+  expect(manager.totals()).toEqual({ inodes: 1, mappedBlocks: 0, segments: 0, segmentBlocks: 0 });
+});
+
+test('two parity fragments and more take an ensemble that survives as many losses', async () => {
+  const manager = await open({ parityFragments: 3 });
+  expect(members(manager)).toHaveLength(4);
+});
+
+test('what was closed in order is there again without a replay', async () => {
+  const first = await open();
+  create(first, 'one', 'two');
+  await managers.pop()!.close();
+  const again = await open();
+  expect(again.lookup(1, 'one')).toBe(2);
+  expect(again.term).toBeGreaterThan(first.term);
+  expect(again.ensemble.every((each) => each.durableSequence > 0)).toBe(true);
+});
+
+test('what was synced survives a crash, and the primary that was taken over can do nothing more', async () => {
+  const old = await open();
+  create(old, 'synced');
+  await old.sync();
+  const manager = await open({ directory: crashedView('after-crash') });
+  expect(manager.lookup(1, 'synced')).toBe(2);
+  create(old, 'too late');
+  await expect(old.sync()).rejects.toThrow(MetadataUnavailable);
+  expect(() => create(old, 'even later')).toThrow(MetadataUnavailable);
+  create(manager, 'goes on');
+  await manager.sync();
+  expect(manager.lookup(1, 'too late')).toBeUndefined();
+});
+
+test('a killed member is dropped and replaced while syncs go on, and the replacement alone holds everything', async () => {
+  const manager = await open();
+  create(manager, 'before');
+  await manager.sync();
+  const [lost, ...kept] = members(manager);
+  await cluster.node(lost!).kill();
+  create(manager, 'during');
+  await manager.sync();
+  await until(() => members(manager).length === 3);
+  expect(members(manager)).not.toContain(lost);
+  create(manager, 'after');
+  await manager.sync();
+  const replacement = members(manager).find((id) => !kept.includes(id))!;
+  for (const id of kept) await cluster.node(id).kill();
+  await managers.pop()!.close();
+  const alone = await open({ directory: 'elsewhere' });
+  for (const name of ['before', 'during', 'after']) expect(alone.lookup(1, name)).toBeDefined();
+  expect(await recordedMembers()).toContain(replacement);
+});
+
+test('a member that does not answer any more delays a sync by little over a second', async () => {
+  const manager = await open();
+  const [frozen] = members(manager);
+  cluster.node(frozen!).freeze();
+  create(manager, 'delayed');
+  await manager.sync();
+  expect(members(manager)).not.toContain(frozen);
+  cluster.node(frozen!).thaw();
+  await until(() => members(manager).length === 3);
+});
+
+test('a member that cannot store is dropped', async () => {
+  const manager = await open();
+  const [full] = members(manager);
+  cluster.node(full!).refuse.set(rpcMethods.journalAppend, rpcStatus.full);
+  create(manager, 'a');
+  await manager.sync();
+  expect(members(manager)).not.toContain(full);
+});
+
+test('without any member calls fail after a while, and everything goes on when one is back', async () => {
+  const manager = await open();
+  create(manager, 'kept');
+  await manager.sync();
+  const ids = members(manager);
+  for (const node of cluster.links.values()) node.cut();
+  create(manager, 'waits');
+  await expect(manager.sync()).rejects.toThrow(MetadataUnavailable);
+  expect(manager.trouble).toBeInstanceOf(MetadataUnavailable);
+  cluster.node(ids[1]!).reconnect();
+  await until(() => manager.trouble === undefined);
+  await manager.sync();
+  expect(members(manager)).toEqual([ids[1]]);
+  const elsewhere = await open({ directory: 'elsewhere' });
+  expect(elsewhere.lookup(1, 'waits')).toBeDefined();
+});
+
+test('an own view that is lost is copied from a member, journal entries on top', async () => {
+  const old = await open();
+  create(old, 'checkpointed');
+  await managers.pop()!.close();
+  const next = await open();
+  create(next, 'journaled');
+  await next.sync();
+  rmSync(`${cluster.directory}/elsewhere`, { recursive: true, force: true });
+  const manager = await open({ directory: 'elsewhere' });
+  expect(manager.lookup(1, 'checkpointed')).toBeDefined();
+  expect(manager.lookup(1, 'journaled')).toBeDefined();
+  expect(cluster.log.events).toContain('metadata-fetched');
+});
+
+test('an entry that was never committed does not come back with the member that alone had it', async () => {
+  const old = await open();
+  create(old, 'committed');
+  await old.sync();
+  const [ahead, ...others] = members(old);
+  const committed = cluster.node(ahead!).journal.state().lastSequence;
+  for (const id of others) cluster.node(id).ignore.add(rpcMethods.journalAppend);
+  create(old, 'never committed');
+  old.sync().catch(() => undefined); // it is taken over before it notices
+  await until(() => cluster.node(ahead!).journal.state().lastSequence > committed);
+  cluster.node(ahead!).cut();
+  for (const id of others) cluster.node(id).ignore.clear();
+  const manager = await open({ directory: 'elsewhere' });
+  expect(manager.lookup(1, 'never committed')).toBeUndefined();
+  create(manager, 'new');
+  await manager.sync();
+  cluster.node(ahead!).reconnect();
+  for (const id of [4, 5]) cluster.node(id).cut();
+  await until(() => members(manager).includes(ahead!));
+  await managers.pop()!.close();
+  for (const id of others) await cluster.node(id).kill();
+  const last = await open({ directory: 'third' });
+  expect(last.lookup(1, 'new')).toBeDefined();
+  expect(last.lookup(1, 'never committed')).toBeUndefined();
+});
+
+test('a checkpoint lets go of the journal, and a crash right after it loses nothing', async () => {
+  const manager = await open();
+  for (let i = 0; i < 500; i++) create(manager, `file ${i}`);
+  await manager.sync();
+  await managers.pop()!.close();
+  const [id] = members(manager);
+  const { firstSequence, lastSequence } = cluster.node(id!).journal.state();
+  expect(firstSequence).toBe(lastSequence + 1);
+  const again = await open({ directory: crashedView('copy') });
+  expect(again.totals().inodes).toBe(501);
+  expect(again.lookup(1, 'file 499')).toBeDefined();
+});
+
+test('a member whose replica is lost gets a snapshot with the next checkpoint', async () => {
+  const manager = await open();
+  create(manager, 'a');
+  await managers.pop()!.close();
+  const [id] = members(manager);
+  await cluster.node(id!).kill();
+  rmSync(`${cluster.directory}/node-${id}/replica`, { recursive: true });
+  await cluster.node(id!).start();
+  expect(cluster.node(id!).replica.state.complete).toBe(false);
+  const again = await open();
+  expect(members(again)).toContain(id);
+  create(again, 'b');
+  await managers.pop()!.close();
+  expect(cluster.node(id!).replica.state.complete).toBe(true);
+  for (const other of members(again)) if (other !== id) await cluster.node(other).kill();
+  const alone = await open({ directory: 'elsewhere' });
+  expect(alone.lookup(1, 'b')).toBeDefined();
+});
+
+test('members that crashed with the checkpoint applied by some of them are brought level', async () => {
+  const manager = await open();
+  create(manager, 'a');
+  await manager.sync();
+  const [, second] = members(manager);
+  crashedView('before-checkpoint');
+  cluster.node(second!).refuse.set(rpcMethods.checkpointApply, rpcStatus.ioError);
+  await managers.pop()!.close();
+  cluster.node(second!).refuse.clear();
+  const again = await open({ directory: 'before-checkpoint' });
+  expect(again.lookup(1, 'a')).toBeDefined();
+  create(again, 'b');
+  await managers.pop()!.close();
+  const states = members(again).map((id) => cluster.node(id).replica.state);
+  expect(new Set(states.map((state) => state.appliedSequence)).size).toBe(1);
+  expect(states.every((state) => state.complete)).toBe(true);
+});
+
+test('of two mounts that open at once one wins and the other cannot commit', async () => {
+  const opened = await Promise.allSettled([open({ directory: 'a' }), open({ directory: 'b' })]);
+  const synced: PrimaryManager[] = [];
+  for (const each of opened) {
+    if (each.status === 'rejected') continue;
+    create(each.value, 'mine');
+    await each.value.sync().then(
+      () => synced.push(each.value),
+      () => undefined,
+    );
+  }
+  expect(synced).toHaveLength(1);
+});
+
+test('opening without any node says so', async () => {
+  for (const node of cluster.links.values()) node.cut();
+  await expect(open({ waitMs: 100 })).rejects.toThrow(MetadataUnavailable);
+});
