@@ -74,6 +74,7 @@ export class SegmentFlight {
   #strays: Sending[] = [];
   #done = false;
   #abandoned = false;
+  #advancing = false;
   /** Why it waits: the nodes that answer have no room. */
   lacksRoom = false;
 
@@ -117,9 +118,12 @@ export class SegmentFlight {
 
   /** Sends what is not on its way, if nodes can be had. Called at first, after changes of the links, and every tick. */
   advance(): void {
-    if (this.#done || this.#abandoned) return;
+    // Calling a node slow tells everybody who watches the links, this flight too: it is at it already.
+    if (this.#done || this.#abandoned || this.#advancing) return;
+    this.#advancing = true;
     if (this.#layout === undefined) this.#layOut(0);
     else this.#repair();
+    this.#advancing = false;
   }
 
   /** The writer closes: answers are of no interest any more. */
