@@ -209,8 +209,10 @@ export class Link implements NodeLink {
   #suspect(): void {
     if (this.#pingSentMs === undefined || this.#state !== 'up') return;
     const unansweredMs = this.#platform.clock.monotonicMs() - this.#pingSentMs;
-    // The ping may be a later one than that which the timer was for.
-    if (unansweredMs >= this.#options.slowAfterMs) this.#becomeSlow();
+    const leftMs = this.#options.slowAfterMs - unansweredMs;
+    // Timers run a fraction early, and the ping may be a later one than that which the timer was for.
+    if (leftMs <= 0) this.#becomeSlow();
+    else this.#watchForSlow(leftMs);
   }
 
   #becomeSlow(): void {
