@@ -8,14 +8,8 @@ const run = promisify(execFile);
 const MEGABYTE = 1e6;
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 export const FIO_FILE = 'stream.dat';
-/** What every job has in common: one process, data that does not compress, no invalidation of caches (that is done for cold jobs). */
-export const COMMON_FLAGS = [
-  '--ioengine=psync',
-  '--thread',
-  '--invalidate=0',
-  '--refill_buffers',
-  '--randrepeat=0',
-];
+/** What every job has in common: one process, random data, no invalidation of caches (that is done for cold jobs). */
+export const COMMON_FLAGS = ['--ioengine=psync', '--thread', '--invalidate=0', '--randrepeat=0'];
 
 interface FioDirection {
   readonly bw_bytes: number;
