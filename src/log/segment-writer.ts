@@ -24,6 +24,7 @@ import {
 } from './log.ts';
 import { SegmentBuffer } from './segment-buffer.ts';
 import { type FlightContext, SegmentFlight } from './segment-flight.ts';
+import { StorageFencing } from './storage-fencing.ts';
 import { usableBytes } from './usable-space.ts';
 import { Waiters } from './waiters.ts';
 import { WritableNodes } from './writable-nodes.ts';
@@ -56,6 +57,7 @@ class LogWriter implements SegmentWriter {
   readonly #nodes: WritableNodes;
   readonly #context: FlightContext;
   readonly #freeing: FragmentFreeing;
+  readonly #fencing: StorageFencing;
   readonly #unsubscribe: () => void;
   readonly #segmentBlocks: number;
 
@@ -108,6 +110,7 @@ class LogWriter implements SegmentWriter {
       onDone: () => this.#handOver(),
       onFenced: () => this.#beFenced(),
     };
+    this.#fencing = new StorageFencing(links, platform.log, term, () => this.#beFenced());
     this.#unsubscribe = links.onChange(() => this.#advanceFlights());
   }
 
@@ -403,6 +406,7 @@ class LogWriter implements SegmentWriter {
     this.#timer?.cancel();
     this.#unsubscribe();
     this.#freeing.close();
+    this.#fencing.close();
     for (const flight of this.#flights) flight.abandon();
     const closed = new LogUnwritable('unavailable', 'the log is closed');
     this.#trouble = closed;

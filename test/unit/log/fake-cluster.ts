@@ -161,6 +161,12 @@ export class FakeNode {
           ? reply(rpcStatus.missing)
           : reply(rpcStatus.ok, messages.encodeDescribeReply(stored.description));
       }
+      case rpcMethods.fenceStorage: {
+        const term = messages.decodeTerm(body);
+        if (term < this.term) return reply(rpcStatus.fenced, messages.encodeTerm(this.term));
+        this.term = term;
+        return reply(rpcStatus.ok, messages.encodeTerm(term));
+      }
       default:
         return reply(rpcStatus.invalid);
     }

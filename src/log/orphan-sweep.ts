@@ -1,0 +1,136 @@
+/**
+ * Finds fragments that no segment record names, and frees them: left over from segments that were on their way in a crash, from layouts that
+ * were given up, and from frees that a node missed while it was away.
+ *
+ * Each connection to a node is followed, after a while, by one walk through the node's list, in small pages with pauses. A fragment is an
+ * orphan if its segment is neither known nor still to be committed, or if the record says that another node or generation holds its
+ * place. The node must know this primary's term first: it refuses the frees of one that was deposed and does not know it yet.
+ */
+import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
+import { type RpcClient, RpcError, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
+import { FormatError } from '../format/fields.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
+import {
+  decodeFreeReply,
+  decodeListReply,
+  encodeFreeRequest,
+  encodeListRequest,
+  encodeTerm,
+  type FragmentName,
+  type ListReply,
+} from '../format/storage-messages.ts';
+import type { Platform } from '../platform/platform.ts';
+
+export interface OrphanSweepOptions {
+  readonly links: NodeLinks;
+  /** Of this primary. */
+  readonly term: number;
+  /** The segment table. */
+  readonly record: (segmentId: number) => SegmentRecord | undefined;
+  /** Whether a segment has a record or may still get one from this primary. */
+  readonly isKnown: (segmentId: number) => boolean;
+  /** From a connection to its walk. */
+  readonly delayMs?: number;
+}
+
+const DELAY_MS = 5_000;
+const PAGE_FRAGMENTS = 128;
+const PAUSE_MS = 20;
+const CALL_TIMEOUT_MS = 10_000;
+const TWO_32 = 2 ** 32;
+
+export class OrphanSweep {
+  readonly #platform: Platform;
+  readonly #options: OrphanSweepOptions;
+  /** The connection that each node was walked through, or will be, on. */
+  readonly #seen = new Map<number, RpcClient>();
+  readonly #unsubscribe: () => void;
+  #closed = false;
+  #freed = 0;
+
+  constructor(platform: Platform, options: OrphanSweepOptions) {
+    this.#platform = platform;
+    this.#options = options;
+    this.#unsubscribe = options.links.onChange((link) => this.#check(link));
+    for (const link of options.links.links.values()) this.#check(link);
+  }
+
+  /** Orphans freed so far. */
+  get freed(): number {
+    return this.#freed;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+  }
+
+  #check(link: NodeLink): void {
+    const { client } = link;
+    if (link.state !== 'up' || client === undefined || this.#seen.get(link.id) === client) return;
+    this.#seen.set(link.id, client);
+    void this.#walkLater(link, client);
+  }
+
+  async #walkLater(link: NodeLink, client: RpcClient): Promise<void> {
+    await this.#platform.timers.sleep(this.#options.delayMs ?? DELAY_MS);
+    try {
+      await this.#walk(link, client);
+    } catch (error) {
+      if (!(error instanceof RpcError) && !(error instanceof FormatError)) throw error;
+      this.#platform.log.warn('orphan-sweep-ended', { node: link.id, cause: error.message });
+      // The next change of the link begins again.
+      if (this.#seen.get(link.id) === client) this.#seen.delete(link.id);
+    }
+  }
+
+  async #walk(link: NodeLink, client: RpcClient): Promise<void> {
+    const { term } = this.#options;
+    if (this.#stopped(client)) return;
+    const fenced = await client.call(rpcMethods.fenceStorage, encodeTerm(term), {
+      timeoutMs: CALL_TIMEOUT_MS,
+    });
+    if (fenced.status !== rpcStatus.ok) return;
+    let freed = 0;
+    let after: FragmentName = { segmentId: 0, position: 0, generation: 0 };
+    for (let more = true; more && !this.#stopped(client); ) {
+      const page = await this.#list(client, after);
+      const orphans = page.fragments.filter((fragment) => this.#isOrphan(link.id, fragment));
+      if (orphans.length > 0) freed += await this.#free(link, client, orphans);
+      after = page.fragments.at(-1) ?? after;
+      more = page.more;
+      if (more) await this.#platform.timers.sleep(PAUSE_MS);
+    }
+    this.#freed += freed;
+    if (freed > 0) this.#platform.log.info('orphans-freed', { node: link.id, fragments: freed });
+  }
+
+  #stopped(client: RpcClient): boolean {
+    return this.#closed || client.closed;
+  }
+
+  #isOrphan(nodeId: number, fragment: FragmentName): boolean {
+    const { segmentId, position, generation } = fragment;
+    if (Math.floor(segmentId / TWO_32) > this.#options.term) return false; // not ours to judge
+    const record = this.#options.record(segmentId);
+    if (record === undefined) return !this.#options.isKnown(segmentId);
+    return record.nodes[position] !== nodeId || record.generation !== generation;
+  }
+
+  async #list(client: RpcClient, after: FragmentName): Promise<ListReply> {
+    const { segmentId: afterSegmentId, position: afterPosition } = after;
+    const body = encodeListRequest({ afterSegmentId, afterPosition, limit: PAGE_FRAGMENTS });
+    const reply = await client.call(rpcMethods.listFragments, body, { timeoutMs: CALL_TIMEOUT_MS });
+    if (reply.status !== rpcStatus.ok) throw new RpcError('refused', `list refused with ${reply.status}`);
+    return decodeListReply(reply.body);
+  }
+
+  async #free(link: NodeLink, client: RpcClient, orphans: readonly FragmentName[]): Promise<number> {
+    const body = encodeFreeRequest({ term: this.#options.term, names: orphans });
+    const reply = await client.call(rpcMethods.freeFragments, body, { timeoutMs: CALL_TIMEOUT_MS });
+    if (reply.status !== rpcStatus.ok) throw new RpcError('refused', `free refused with ${reply.status}`);
+    const { freed, freeBytes } = decodeFreeReply(reply.body);
+    link.noteFreeBytes(freeBytes);
+    return freed;
+  }
+}
