@@ -3,6 +3,7 @@
  * directories itself (OPENDIR), copies by reading and writing (COPY_FILE_RANGE), checks permission itself (ACCESS), uses GETATTR for
  * STATX, and tells programs that there is no such thing (IOCTL, BMAP, TMPFILE; every file is ready at once for POLL).
  */
+import { answerInterrupt } from './interrupt.ts';
 import { attributeOperations } from './operations/attributes.ts';
 import { directoryOperations } from './operations/directories.ts';
 import { fileOperations } from './operations/files.ts';
@@ -17,6 +18,7 @@ export type Operation = (session: Session) => void;
 export type Operations = Readonly<Record<number, Operation>>;
 
 const sessionOperations: Operations = {
+  [Opcode.INTERRUPT]: answerInterrupt,
   [Opcode.INIT]: (session) => session.initialize(),
   [Opcode.DESTROY]: (session) =>
     session.answerErrno(session.request.uniqueLow, session.request.uniqueHigh, 0),

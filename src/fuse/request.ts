@@ -56,7 +56,8 @@ export class Request {
   }
 
   get expectsReply(): boolean {
-    return this.opcode !== Opcode.FORGET && this.opcode !== Opcode.BATCH_FORGET;
+    const { opcode } = this;
+    return opcode !== Opcode.FORGET && opcode !== Opcode.BATCH_FORGET && opcode !== Opcode.INTERRUPT;
   }
 
   /** Bytes behind the head: the payload of a WRITE. */

@@ -13,11 +13,10 @@ import type { Answer } from './answer.ts';
 import type { Transport, TransportFactory } from './channel.ts';
 import { deferred } from './deferred.ts';
 import { INIT_OUT_BYTES, type InitReply, negotiate, putInitReply } from './init.ts';
-import { answerInterrupt } from './interrupt.ts';
 import { Lull } from './lull.ts';
 import { operationOf } from './operations.ts';
 import { type PendingRequest, PendingRequests } from './pending.ts';
-import { InitFlag, Opcode, OUT_HEADER_BYTES } from './protocol.ts';
+import { InitFlag, OUT_HEADER_BYTES } from './protocol.ts';
 import { Reply } from './reply.ts';
 import { Request } from './request.ts';
 import { errnoOf, reportUnexpected } from './unexpected.ts';
@@ -174,10 +173,6 @@ export class Session {
     if (!request.accept(receivedBytes)) {
       this.log.error('fuse-malformed-request', { receivedBytes, opcode: request.opcode });
       if (receivedBytes >= OUT_HEADER_BYTES) this.fail('EIO');
-      return;
-    }
-    if (request.opcode === Opcode.INTERRUPT) {
-      answerInterrupt(this);
       return;
     }
     const operation = operationOf(request.opcode);
