@@ -22,8 +22,10 @@ import { fileURLToPath } from 'node:url';
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const MINIMUM_NODE = [20, 19];
 const EXIT_CONFIGURATION = 78;
+/** Administrators' programs are there for everyone, but not on everyone's path. */
+const SYSTEM_PATH = [process.env.PATH, '/usr/sbin', '/sbin'].join(delimiter);
 
-/** Debian packages by the file or command that shows they are there. */
+/** Debian packages by the command, file or shared library that shows they are there. */
 const runtimePackages = [
   { command: 'python3', name: 'python3' },
   { command: 'make', name: 'make' },
@@ -39,10 +41,11 @@ const testPackages = [
   { command: 'getfattr', name: 'attr' },
   { command: 'setfacl', name: 'acl' },
   { file: '/usr/include/isa-l.h', name: 'libisal-dev' },
+  { library: 'libfuse.so.2', name: 'libfuse2' },
 ];
 
 function onPath(command) {
-  for (const directory of `${process.env.PATH}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter)) {
+  for (const directory of SYSTEM_PATH.split(delimiter)) {
     try {
       accessSync(join(directory, command), constants.X_OK);
       return true;
@@ -51,6 +54,16 @@ function onPath(command) {
     }
   }
   return false;
+}
+
+function isPresent({ command, file, library }) {
+  if (command !== undefined) return onPath(command);
+  if (file !== undefined) return existsSync(file);
+  const known = spawnSync('ldconfig', ['-p'], {
+    encoding: 'utf8',
+    env: { ...process.env, PATH: SYSTEM_PATH },
+  });
+  return known.stdout?.includes(library) ?? false;
 }
 
 function stop(message) {
@@ -87,9 +100,7 @@ function checkNode() {
 }
 
 function installPackages(packages) {
-  const missing = packages
-    .filter((wanted) => (wanted.command ? !onPath(wanted.command) : !existsSync(wanted.file)))
-    .map((wanted) => wanted.name);
+  const missing = packages.filter((wanted) => !isPresent(wanted)).map((wanted) => wanted.name);
   if (missing.length === 0) return;
   const install = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   if (!onPath('apt-get')) {

@@ -126,6 +126,24 @@ describe('a volume', () => {
   });
 });
 
+describe('the front end fuse-native', () => {
+  test('serves the same volume', () => {
+    const volume = TestVolume.up();
+    try {
+      writeFileSync(volume.path('file'), 'by the kernel protocol');
+      volume.run('down');
+      volume.up('--frontend', 'fuse-native');
+      expect(readFileSync(volume.path('file'), 'utf8')).toBe('by the kernel protocol');
+      writeFileSync(volume.path('other'), 'by libfuse');
+      volume.run('down');
+      volume.up('--frontend', 'native');
+      expect(readFileSync(volume.path('other'), 'utf8')).toBe('by libfuse');
+    } finally {
+      volume.destroy();
+    }
+  });
+});
+
 describe('wrong use', () => {
   let volume: TestVolume | undefined;
   afterEach(() => {

@@ -8,7 +8,7 @@ import { nodeLinks } from '../../cluster/node-links.ts';
 import { rpcMethods, rpcStatus } from '../../cluster/rpc.ts';
 import { serveRpc } from '../../cluster/rpc-server.ts';
 import { createFileSystem } from '../../filesystem/tartan-file-system.ts';
-import { type FuseMount, mountFileSystem } from '../../fuse/mount.ts';
+import { type FuseMount, type MountOptions, mountFileSystem } from '../../fuse/mount.ts';
 import { MountError } from '../../fuse/mount-error.ts';
 import { FragmentLocations } from '../../log/fragment-locations.ts';
 import { createSegmentReader } from '../../log/segment-reader.ts';
@@ -25,7 +25,7 @@ import { type MountParts, mountStatistics } from '../mount/mount-statistics.ts';
 import type { MountRequest, MountSettings } from '../supervisor/control-messages.ts';
 import { answerControl, MountBusy } from '../supervisor/control-service.ts';
 import { mountSource } from '../volume/mount-source.ts';
-import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
+import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { runLongLived } from './long-running.ts';
 import type { StartupReporter } from './startup-report.ts';
@@ -41,6 +41,13 @@ export async function runMountProcess(layout: VolumeLayout, settings: MountSetti
     logFile: layout.logFile(MOUNT),
     start: (reporter) => startMount(realPlatform({ log }), layout, settings, reporter),
   });
+}
+
+/** The package is loaded only when it is asked for: it is an optional one. */
+async function mountBy(frontend: Frontend, options: MountOptions): Promise<FuseMount> {
+  if (frontend === 'native') return mountFileSystem(options);
+  const { mountThroughFuseNative } = await import('../../fuse/fuse-native/mount.ts');
+  return mountThroughFuseNative(options);
 }
 
 interface Opened {
@@ -59,7 +66,7 @@ async function startMount(
   reporter.phase('mounting');
   let mount: FuseMount;
   try {
-    mount = await mountFileSystem({
+    mount = await mountBy(settings.frontend, {
       fileSystem: opened.parts.fileSystem,
       mountPoint: settings.mountPoint,
       volumeName: mountSource(volume.name, layout),
