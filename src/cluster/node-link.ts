@@ -208,11 +208,10 @@ export class Link implements NodeLink {
 
   #suspect(): void {
     if (this.#pingSentMs === undefined || this.#state !== 'up') return;
-    const unansweredMs = this.#platform.clock.monotonicMs() - this.#pingSentMs;
-    const leftMs = this.#options.slowAfterMs - unansweredMs;
-    // Timers run a fraction early, and the ping may be a later one than that which the timer was for.
-    if (leftMs <= 0) this.#becomeSlow();
-    else this.#watchForSlow(leftMs);
+    // The ping may be a later one than that which the timer was for, and timers may run a little early.
+    const leftMs = this.#pingSentMs + this.#options.slowAfterMs - this.#platform.clock.monotonicMs();
+    if (leftMs > 0) this.#watchForSlow(Math.ceil(leftMs));
+    else this.#becomeSlow();
   }
 
   #becomeSlow(): void {

@@ -108,6 +108,26 @@ test('a node that stops answering turns slow, and up again when it answers', asy
   await eventually(() => stateOf(1) === 'up');
 });
 
+test('a frozen node turns slow also when timers run a little early', async () => {
+  const { platform } = fixture;
+  const early = {
+    ...platform.timers,
+    after: (delayMs: number, run: () => void) => platform.timers.after(delayMs - 2, run),
+  };
+  const node = new TestNode(1);
+  await register(node);
+  const impatient = nodeLinks({ ...platform, timers: early }, coordinator, {
+    key: fixture.key,
+    pingIntervalMs: 20,
+    slowAfterMs: 100,
+  });
+  await impatient.settle(5_000);
+  node.frozen = true;
+  await eventually(() => impatient.links.get(1)?.state === 'slow');
+  impatient.close();
+  node.thaw();
+});
+
 test('a node that a caller found slow stays so for a while although its pings are answered', async () => {
   const node = new TestNode(1);
   await register(node);
