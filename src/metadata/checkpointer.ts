@@ -29,10 +29,10 @@ import type { MetadataState } from './state.ts';
 
 const INTERVAL_MS = 5000;
 /** Changes, and journal entries, that start a checkpoint before its time. */
-const DIRTY_BYTES = 20 * MIB;
+const DIRTY_BYTES = 12 * MIB;
 const JOURNAL_BYTES = 48 * MIB;
 /** Changes at which mutating callers are asked to wait. */
-const BACKLOG_BYTES = 28 * MIB;
+const BACKLOG_BYTES = 24 * MIB;
 /** Largest batch that a replica takes; it gets a snapshot instead of a larger one. */
 const MAX_BATCH_BYTES = 31 * MIB;
 const PART_BYTES = MAX_REPLICA_PART_BYTES - 4096;

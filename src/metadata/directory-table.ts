@@ -18,19 +18,31 @@ import type { StateReader } from './state-reader.ts';
 export type NameHash = (name: string) => number;
 
 const MAX_CACHED_NAMES = 65_536;
-const ENTRY_WEIGHT = 100;
+const ENTRY_WEIGHT = 250;
 const LIST_PAGE = 512;
 /** Largest cookie, exclusive. */
 const COOKIE_END = 2 ** 53;
-const ABSENT: Entry = { parent: 0, cookie: 0, name: '', inode: 0, type: 0, overflow: false };
+
+/** A name that is not there. */
+interface Absence {
+  readonly inode: 0;
+  /** The name's own slot if that was free when it was looked for; else -1. */
+  readonly freeCookie: number;
+  /** Until this epoch ends, whoever takes the slot shows in an overlay. */
+  readonly epoch: number;
+}
+
+const REMOVED: Absence = { inode: 0, freeCookie: -1, epoch: 0 };
 
 export class DirectoryTable {
   readonly #reader: StateReader;
   readonly #crc32c: Checksum;
   readonly #hash: NameHash;
-  readonly #names = new LRUCache<string, Entry>({ max: MAX_CACHED_NAMES });
+  readonly #names = new LRUCache<string, Entry | Absence>({ max: MAX_CACHED_NAMES });
   #dirty = new Map<number, DirectorySlots>();
   #frozen = new Map<number, DirectorySlots>();
+  /** Raised whenever an overlay goes. */
+  #epoch = 0;
   dirtyBytes = 0;
 
   constructor(reader: StateReader, crc32c: Checksum, hash: NameHash) {
@@ -43,23 +55,30 @@ export class DirectoryTable {
     const key = nameKey(parent, name);
     let entry = this.#names.get(key);
     if (entry === undefined) {
-      entry = this.#probe(parent, name) ?? ABSENT;
+      entry = this.#probe(parent, name);
       this.#names.set(key, entry);
     }
-    return entry.inode === 0 ? undefined : entry;
+    return isEntry(entry) ? entry : undefined;
   }
 
-  #probe(parent: number, name: string): Entry | undefined {
-    for (let cookie = this.#hash(name); ; cookie++) {
+  #probe(parent: number, name: string): Entry | Absence {
+    const own = this.#hash(name);
+    for (let cookie = own; ; cookie++) {
       const entry = this.#slot(parent, cookie);
-      if (entry === undefined) return undefined;
+      if (entry === undefined) {
+        return { inode: 0, freeCookie: cookie === own ? own : -1, epoch: this.#epoch };
+      }
       if (entry.inode !== 0 && entry.name === name) return entry;
-      if (!entry.overflow) return undefined;
+      if (!entry.overflow) return REMOVED;
     }
+  }
+
+  #changedSlot(parent: number, cookie: number): Entry | undefined {
+    return this.#dirty.get(parent)?.get(cookie) ?? this.#frozen.get(parent)?.get(cookie);
   }
 
   #slot(parent: number, cookie: number): Entry | undefined {
-    const changed = this.#dirty.get(parent)?.get(cookie) ?? this.#frozen.get(parent)?.get(cookie);
+    const changed = this.#changedSlot(parent, cookie);
     if (changed !== undefined) return changed;
     const bytes = this.#reader.get(entryKey(parent, cookie));
     return bytes === undefined ? undefined : { ...decodeEntry(bytes, this.#crc32c), parent, cookie };
@@ -67,6 +86,11 @@ export class DirectoryTable {
 
   /** The name must be absent. */
   add(parent: number, name: string, inode: number, type: number): void {
+    const absence = this.#names.get(nameKey(parent, name));
+    if (absence !== undefined && this.#isStillFree(parent, absence)) {
+      this.#store({ parent, cookie: absence.freeCookie, name, inode, type, overflow: false });
+      return;
+    }
     let cookie = this.#hash(name);
     let overflow = false;
     for (; ; cookie++) {
@@ -82,12 +106,18 @@ export class DirectoryTable {
     this.#store({ parent, cookie, name, inode, type, overflow });
   }
 
+  /** Spares a read of the store: a name is usually looked for just before it is made. */
+  #isStillFree(parent: number, absence: Entry | Absence): absence is Absence {
+    if (isEntry(absence) || absence.freeCookie < 0 || absence.epoch !== this.#epoch) return false;
+    return this.#changedSlot(parent, absence.freeCookie) === undefined;
+  }
+
   /** The name must be present. Returns what it named. */
   remove(parent: number, name: string): Entry {
     const entry = this.find(parent, name);
     assert(entry !== undefined, 'a removed name is there');
     this.#store({ ...entry, inode: 0, type: 0, name: '' });
-    this.#names.set(nameKey(parent, name), ABSENT);
+    this.#names.set(nameKey(parent, name), REMOVED);
     return entry;
   }
 
@@ -172,7 +202,12 @@ export class DirectoryTable {
   /** Listings that run keep the slots they captured. */
   thaw(): void {
     this.#frozen = new Map();
+    this.#epoch++;
   }
+}
+
+function isEntry(found: Entry | Absence): found is Entry {
+  return found.inode !== 0;
 }
 
 /** A directory's number as three UTF-16 units, then the name: short, and made without formatting numbers. */

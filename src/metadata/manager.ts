@@ -52,8 +52,9 @@ export interface ManagerParts {
 }
 
 const TWO_32 = 2 ** 32;
-/** What close waits for the journal. */
-const CLOSE_WAIT_MS = 5000;
+/** What close waits for the journal, and then for a checkpoint that spares the next start a replay. */
+const CLOSE_SYNC_MS = 5000;
+const CLOSE_CHECKPOINT_MS = 15_000;
 
 export class PrimaryManager implements MetadataManager {
   readonly #parts: ManagerParts;
@@ -400,8 +401,8 @@ export class PrimaryManager implements MetadataManager {
     const { ensemble, checkpointer, recruiter, platform, closeStore } = this.#parts;
     recruiter.close();
     try {
-      const finish = this.sync().then(() => checkpointer.checkpoint());
-      await Promise.race([finish, rejectAfter(platform, CLOSE_WAIT_MS)]);
+      await Promise.race([this.sync(), rejectAfter(platform, CLOSE_SYNC_MS)]);
+      await Promise.race([checkpointer.checkpoint(), rejectAfter(platform, CLOSE_CHECKPOINT_MS)]);
     } catch (error) {
       if (!(error instanceof MetadataUnavailable)) throw error;
       platform.log.warn('metadata-closed-uncommitted', { why: error.message });

@@ -19,7 +19,7 @@ export interface TableOptions<K extends number | string, V extends object> {
   /** Rough memory of a clean record in bytes, and how much there may be. */
   readonly sizeOf: (value: V) => number;
   readonly cleanBytes: number;
-  /** What a dirty record counts: at least its encoded length, and no less than half of its memory. */
+  /** What a dirty record counts: its encoded length or more, and no less than half of its memory; many small ones are many objects to a replica. */
   readonly weightOf: (value: V) => number;
 }
 

@@ -43,7 +43,7 @@ export interface InlineBlock extends InlineBlockRecord {
 
 const CLEAN_BYTES = 16 * 1024 * 1024;
 const ENTRY_BYTES = 256;
-const RECORD_WEIGHT = 160;
+const RECORD_WEIGHT = 300;
 const NO_BYTES = new Uint8Array(0);
 
 export class SegmentTable {

@@ -28,7 +28,7 @@ import { keysOf, SegmentTable } from './segment-table.ts';
 import type { StateReader } from './state-reader.ts';
 
 const INODE_BYTES = 300;
-const INODE_WEIGHT = 160;
+const INODE_WEIGHT = 300;
 const CLEAN_INODE_BYTES = 20 * 1024 * 1024;
 const CLEAN_VALUE_BYTES = 4 * 1024 * 1024;
 const NO_BYTES = new Uint8Array(0);
