@@ -8,8 +8,11 @@ import type { InodeState } from './inode-state.ts';
 import { isDirectory, isRegular } from './mode.ts';
 
 const SECTORS_PER_BLOCK = BLOCK_BYTES / 512;
-/** Above this many lines of pending blocks st_blocks is estimated: a stat stays quick while much is being written. */
-const MAX_COUNTED_LINES = 1024;
+/**
+ * Above this many lines of pending blocks st_blocks is estimated: a stat stays quick while much is being written. For files
+ * without holes the estimate is exact.
+ */
+const MAX_COUNTED_LINES = 16;
 
 const lineMap = newBlockMap(64);
 

@@ -167,9 +167,16 @@ export class ReadAhead {
     const result = this.#reads.read(state.inode, state, offsetBytes, lengthBytes);
     if (!(result instanceof Promise)) return result;
     stream.activeBytes += lengthBytes;
-    return result.finally(() => {
-      stream.activeBytes -= lengthBytes;
-    });
+    return result.then(
+      (found) => {
+        stream.activeBytes -= lengthBytes;
+        return found;
+      },
+      (error: unknown) => {
+        stream.activeBytes -= lengthBytes;
+        throw error;
+      },
+    );
   }
 
   /** Starts what is missing of the window from `offsetBytes` on, as far as memory permits. */

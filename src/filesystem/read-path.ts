@@ -37,7 +37,8 @@ class Pieces implements ReadResult {
   readonly parts: Uint8Array[] = [];
   readonly lengthBytes: number;
   readonly #writer: SegmentWriter;
-  readonly #pinned: number[] = [];
+  /** Segments pinned for it, if any. */
+  #pinned: number[] | undefined;
   #buffer: ReadBuffer | undefined;
   #released = false;
 
@@ -49,13 +50,14 @@ class Pieces implements ReadResult {
 
   pin(segmentId: number): void {
     this.#writer.pin(segmentId);
+    this.#pinned ??= [];
     this.#pinned.push(segmentId);
   }
 
   release(): void {
     assert(!this.#released, 'a read result is released once');
     this.#released = true;
-    for (const segmentId of this.#pinned) this.#writer.unpin(segmentId);
+    if (this.#pinned !== undefined) for (const segmentId of this.#pinned) this.#writer.unpin(segmentId);
     this.#buffer?.release();
     this.#buffer = undefined;
   }

@@ -113,13 +113,15 @@ interface Sides {
 export class PairedRun {
   readonly #model: MemoryFileSystem;
   readonly #real: FileSystem;
-  readonly nodes: Node[] = [{ model: 1, real: 1, type: S_IFDIR, lookups: 1 }];
+  readonly nodes: Node[];
   readonly #files: OpenFile[] = [];
   #seed = 0;
 
-  constructor(model: MemoryFileSystem, real: FileSystem) {
+  /** `realRoot`: the directory of the file system under test that stands for the model's root. */
+  constructor(model: MemoryFileSystem, real: FileSystem, realRoot = 1) {
     this.#model = model;
     this.#real = real;
+    this.nodes = [{ model: 1, real: realRoot, type: S_IFDIR, lookups: 1 }];
   }
 
   async apply(operation: Operation): Promise<void> {

@@ -8,7 +8,7 @@ import type { Logger, Platform } from '../../../src/platform/platform.ts';
 import { type SegmentStore, StandInReader, StandInWriter } from './stand-in-log.ts';
 import { StandInMetadata } from './stand-in-metadata.ts';
 
-const silent: Logger = {
+export const silent: Logger = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,

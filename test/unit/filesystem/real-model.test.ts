@@ -1,0 +1,60 @@
+/** The file system against the reference model over a real volume in this process. */
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { operations, PairedRun } from '../../model/paired-run.ts';
+import { patterned, readAll, root } from './harness.ts';
+import { RealWorld } from './real-world.ts';
+
+let world: RealWorld;
+beforeAll(async () => {
+  world = await RealWorld.open();
+});
+afterAll(async () => {
+  await world.close();
+});
+
+it('does what the reference model does, on real nodes', async () => {
+  let runs = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(operations, { minLength: 1, maxLength: 80, size: 'max' }), async (sequence) => {
+      runs += 1;
+      world.clock.nowMs += 1000;
+      const model = new MemoryFileSystem(() => world.clock.time());
+      const directory = await world.fileSystem.makeDirectory(1, `run${runs}`, 0o755, root);
+      const run = new PairedRun(model, world.fileSystem, directory.inode);
+      for (const operation of sequence) {
+        world.clock.nowMs += 1000;
+        await run.apply(operation);
+      }
+      await run.compareAll();
+      await run.releaseAll();
+      await world.fileSystem.syncAll();
+      await run.compareAll();
+    }),
+    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 25) },
+  );
+});
+
+it('what was synced is there after crashes, in the journal or in segments', async () => {
+  const sizes = [100, 4096, 70_000, 1_000_000];
+  for (let reign = 1; reign <= 3; reign++) {
+    const { fileSystem } = world;
+    for (const [at, size] of sizes.entries()) {
+      const name = `synced-${reign}-${at}`;
+      const { attributes, handle } = await fileSystem.create(1, name, 0o644, 0, root);
+      await fileSystem.write(attributes.inode, handle, 0, [patterned(size, reign + at)], false);
+      await fileSystem.fsync(attributes.inode, handle, false);
+    }
+    await world.crash();
+    for (let earlier = 1; earlier <= reign; earlier++) {
+      for (const [at, size] of sizes.entries()) {
+        const found = await world.fileSystem.lookup(1, `synced-${earlier}-${at}`, root);
+        expect(found?.sizeBytes).toBe(size);
+        const handle = await world.fileSystem.open(found!.inode, 0, root);
+        const bytes = await readAll(world.fileSystem, found!.inode, handle, 0, size);
+        expect(bytes.equals(patterned(size, earlier + at))).toBe(true);
+      }
+    }
+  }
+});
