@@ -124,6 +124,7 @@ function installModules() {
 
 function buildNative() {
   const script = join(root, 'scripts', 'build-native.mjs');
+  if (!existsSync(join(root, 'native-bindings', 'build'))) say('compiling the native code');
   const result = spawnSync(process.execPath, [script], { cwd: root, encoding: 'utf8' });
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout}${result.stderr}`);
@@ -131,6 +132,7 @@ function buildNative() {
 }
 
 function compile(project) {
+  if (!existsSync(join(root, 'dist'))) say('compiling the TypeScript');
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const result = spawnSync(process.execPath, [tsc, '-b', project], { cwd: root, encoding: 'utf8' });
   if (result.status === 0) return;

@@ -20,10 +20,10 @@ export function thingsToTry(volume: VolumeFile, layout: VolumeLayout): string {
   ];
   if (volume.parityFragments > 0) {
     lines.push(
-      `  ${tartan} node kill ${victim}${which} && diff -r /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`,
+      `  ${tartan} node kill ${victim}${which} && diff -r --no-dereference /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`,
     );
   } else {
-    lines.push(`  diff -r /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`);
+    lines.push(`  diff -r --no-dereference /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`);
   }
   lines.push(`  ${tartan} status${which}          (and later: ${tartan} down${which})`, '', '');
   return lines.join('\n');
