@@ -51,6 +51,8 @@ const WANTED_FLAGS =
   InitFlag.ASYNC_READ |
   InitFlag.ATOMIC_O_TRUNC |
   InitFlag.BIG_WRITES |
+  InitFlag.DONT_MASK |
+  InitFlag.POSIX_ACL |
   InitFlag.DO_READDIRPLUS |
   InitFlag.READDIRPLUS_AUTO |
   InitFlag.ASYNC_DIO |

@@ -3,6 +3,7 @@
  * (HANDLE_KILLPRIV_V2), which saves it a GETXATTR before every write.
  */
 import type { FileSystem, MaybePromise } from '../filesystem/file-system.ts';
+import { andThen } from './maybe-promise.ts';
 import { S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP } from './protocol.ts';
 
 /** Set-group-id without group execution means mandatory locking, not privilege: it stays. */
@@ -17,18 +18,13 @@ export function modeAfterChown(mode: number): number {
   return modeAfterWrite(mode);
 }
 
-/** After a write or truncation by somebody without the privilege to keep the bits. */
-export function dropPrivileges(fileSystem: FileSystem, inode: number): MaybePromise<void> {
-  const present = fileSystem.getAttributes(inode);
-  if (present instanceof Promise) return present.then(({ mode }) => dropFrom(fileSystem, inode, mode));
-  return dropFrom(fileSystem, inode, present.mode);
-}
-
 const NOBODY = { uid: 0, gid: 0, pid: 0 };
 
-function dropFrom(fileSystem: FileSystem, inode: number, mode: number): MaybePromise<void> {
-  const changed = modeAfterWrite(mode);
-  if (changed === mode) return undefined;
-  const result = fileSystem.setAttributes(inode, { mode: changed }, NOBODY);
-  return result instanceof Promise ? result.then(() => undefined) : undefined;
+/** After a write or truncation by somebody without the privilege to keep the bits. */
+export function dropPrivileges(fileSystem: FileSystem, inode: number): MaybePromise<void> {
+  return andThen(fileSystem.getAttributes(inode), ({ mode }) => {
+    const changed = modeAfterWrite(mode);
+    if (changed === mode) return undefined;
+    return andThen(fileSystem.setAttributes(inode, { mode: changed }, NOBODY), () => undefined);
+  });
 }

@@ -9,6 +9,7 @@
 import { type ErrnoCode, ErrnoError, errnoNumbers } from '../base/errno.ts';
 import type { FileSystem, MaybePromise } from '../filesystem/file-system.ts';
 import type { Logger, Timers } from '../platform/platform.ts';
+import { AccessControl } from './access-control.ts';
 import type { Answer } from './answer.ts';
 import type { Transport, TransportFactory } from './channel.ts';
 import { deferred } from './deferred.ts';
@@ -36,6 +37,7 @@ export class Session {
   readonly timers: Timers;
   readonly request = new Request();
   readonly pending = new PendingRequests();
+  readonly accessControl: AccessControl;
   /** Resolves when the kernel has agreed on the terms; rejects when it cannot. */
   readonly initialized: Promise<InitReply>;
   /** Resolves when the kernel has let go, or close() was called. Requests under way may still settle. */
@@ -51,6 +53,7 @@ export class Session {
 
   constructor(connect: TransportFactory, options: SessionOptions) {
     this.fileSystem = options.fileSystem;
+    this.accessControl = new AccessControl(options.fileSystem);
     this.log = options.log;
     this.timers = options.timers;
     this.initialized = this.#initialization.promise;

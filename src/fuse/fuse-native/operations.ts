@@ -5,6 +5,7 @@
  * it passes the access time for the modification time in utimens; names have to be UTF-8; there is no fallocate, no seeking for
  * holes and no rename with flags.
  */
+import { posixOutcome } from '../../base/errno.ts';
 import { MAX_NAME_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { AttributeChanges, Attributes, FileSystem, TimeValue } from '../../filesystem/file-system.ts';
@@ -150,9 +151,11 @@ export function fuseNativeOperations(fileSystem: FileSystem, log: Logger): FuseO
       ),
     setxattr: (path, name, value, _position, flags, done) =>
       run('setxattr', done, () =>
-        paths.at(path, async (inode) =>
-          fileSystem.setXattr(inode, toBytes(name), Uint8Array.from(value), flags),
-        ),
+        paths.at(path, async (inode) => {
+          // Access control lists, which nobody would obey here.
+          if (name.startsWith('system.')) throw posixOutcome('EOPNOTSUPP');
+          await fileSystem.setXattr(inode, toBytes(name), Uint8Array.from(value), flags);
+        }),
       ),
     listxattr: (path, done) =>
       run('listxattr', done, () =>

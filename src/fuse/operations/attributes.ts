@@ -1,6 +1,7 @@
 /** Operations on attributes, and on the file system as a whole. */
 import type { AttributeChanges } from '../../filesystem/file-system.ts';
 import { attributes, done, statistics } from '../answer.ts';
+import { andThen } from '../maybe-promise.ts';
 import type { Operations } from '../operations.ts';
 import { modeAfterChown, modeAfterWrite } from '../privileges.ts';
 import { Opcode, SetAttribute } from '../protocol.ts';
@@ -36,7 +37,15 @@ function setAttributes(session: Session): void {
   const { node } = request;
   const changesOwner = changes.uid !== undefined || changes.gid !== undefined;
   const dropsPrivileges = (request.word(0) & SetAttribute.KILL_SUIDGID) !== 0;
-  if (changes.mode !== undefined || !(changesOwner || dropsPrivileges)) {
+  if (changes.mode !== undefined) {
+    const changed = fileSystem.setAttributes(node, changes, request.caller);
+    session.answer(
+      andThen(changed, (value) => session.accessControl.followMode(value)),
+      attributes,
+    );
+    return;
+  }
+  if (!(changesOwner || dropsPrivileges)) {
     session.answer(fileSystem.setAttributes(node, changes, request.caller), attributes);
     return;
   }
@@ -45,9 +54,10 @@ function setAttributes(session: Session): void {
     const changed = changesOwner ? modeAfterChown(mode) : modeAfterWrite(mode);
     return fileSystem.setAttributes(node, changed === mode ? changes : { ...changes, mode: changed }, caller);
   };
-  const present = fileSystem.getAttributes(node);
-  const result = present instanceof Promise ? present.then(({ mode }) => apply(mode)) : apply(present.mode);
-  session.answer(result, attributes);
+  session.answer(
+    andThen(fileSystem.getAttributes(node), ({ mode }) => apply(mode)),
+    attributes,
+  );
 }
 
 function getStatistics(session: Session): void {

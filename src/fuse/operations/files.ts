@@ -1,8 +1,8 @@
 /** Operations on open files. Under write-back the kernel may name any handle of the inode: handles are hints. */
 import { posixOutcome } from '../../base/errno.ts';
 import { MAX_REQUEST_BYTES } from '../../base/limits.ts';
-import type { MaybePromise } from '../../filesystem/file-system.ts';
 import { type Answer, data, done, length, openFile } from '../answer.ts';
+import { andThen } from '../maybe-promise.ts';
 import type { Operations } from '../operations.ts';
 import { dropPrivileges } from '../privileges.ts';
 import {
@@ -14,10 +14,6 @@ import {
 } from '../protocol.ts';
 import type { Session } from '../session.ts';
 
-function andThen<T>(first: MaybePromise<T>, second: (value: T) => MaybePromise<T>): MaybePromise<T> {
-  return first instanceof Promise ? first.then(second) : second(first);
-}
-
 function open(session: Session): void {
   const { request, fileSystem } = session;
   request.fixedPart(8);
@@ -27,10 +23,7 @@ function open(session: Session): void {
     session.answer(opened, openFile);
     return;
   }
-  const dropped = andThen(opened, (handle) => {
-    const result = dropPrivileges(fileSystem, node);
-    return result instanceof Promise ? result.then(() => handle) : handle;
-  });
+  const dropped = andThen(opened, (handle) => andThen(dropPrivileges(fileSystem, node), () => handle));
   session.answer(dropped, openFile);
 }
 

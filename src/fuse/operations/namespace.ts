@@ -1,4 +1,6 @@
 /** Operations on names: look-up, making, linking, renaming and removing. */
+import type { Attributes, Caller, CreatedFile, MaybePromise } from '../../filesystem/file-system.ts';
+import type { Requested } from '../access-control.ts';
 import { bytes, createdFile, done, entry, entryOrAbsence } from '../answer.ts';
 import type { Operations } from '../operations.ts';
 import { Opcode } from '../protocol.ts';
@@ -32,16 +34,32 @@ function readLink(session: Session): void {
 function makeNode(session: Session): void {
   const { request, fileSystem } = session;
   request.fixedPart(16);
-  const mode = request.word(0);
   const rdev = request.word(4);
-  session.answer(fileSystem.makeNode(request.node, request.name(), mode, rdev, request.caller), entry);
+  const requested = { mode: request.word(0), umask: request.word(8), isDirectory: false };
+  const { node } = request;
+  const name = request.name();
+  const make = (mode: number, caller: Caller) => fileSystem.makeNode(node, name, mode, rdev, caller);
+  session.answer(makeEntry(session, requested, make), entry);
 }
 
 function makeDirectory(session: Session): void {
   const { request, fileSystem } = session;
   request.fixedPart(8);
-  const mode = request.word(0);
-  session.answer(fileSystem.makeDirectory(request.node, request.name(), mode, request.caller), entry);
+  const requested = { mode: request.word(0), umask: request.word(4), isDirectory: true };
+  const { node } = request;
+  const name = request.name();
+  const make = (mode: number, caller: Caller) => fileSystem.makeDirectory(node, name, mode, caller);
+  session.answer(makeEntry(session, requested, make), entry);
+}
+
+function makeEntry(
+  session: Session,
+  requested: Requested,
+  make: (mode: number, caller: Caller) => MaybePromise<Attributes>,
+): MaybePromise<Attributes> {
+  const { accessControl, fileSystem, request } = session;
+  const undo = (made: Attributes) => entry.undo?.(fileSystem, made, made.inode);
+  return accessControl.create(request.node, requested, request.caller, make, (made) => made.inode, undo);
 }
 
 function symbolicLink(session: Session): void {
@@ -90,11 +108,16 @@ function renameWith(session: Session, flags: number): void {
 }
 
 function create(session: Session): void {
-  const { request, fileSystem } = session;
+  const { accessControl, request, fileSystem } = session;
   request.fixedPart(16);
   const flags = request.word(0);
-  const mode = request.word(4);
-  session.answer(fileSystem.create(request.node, request.name(), mode, flags, request.caller), createdFile);
+  const requested = { mode: request.word(4), umask: request.word(8), isDirectory: false };
+  const { node } = request;
+  const name = request.name();
+  const make = (mode: number, caller: Caller) => fileSystem.create(node, name, mode, flags, caller);
+  const inodeOf = (made: CreatedFile) => made.attributes.inode;
+  const undo = (made: CreatedFile) => createdFile.undo?.(fileSystem, made, node);
+  session.answer(accessControl.create(node, requested, request.caller, make, inodeOf, undo), createdFile);
 }
 
 export const namespaceOperations: Operations = {

@@ -1,17 +1,22 @@
 /** Operations on extended attributes. */
 import { ErrnoError, posixOutcome } from '../../base/errno.ts';
 import type { MaybePromise } from '../../filesystem/file-system.ts';
+import { ACCESS_ACL, DEFAULT_ACL } from '../acl.ts';
 import { type Answer, bytes, done, length } from '../answer.ts';
 import type { Operations } from '../operations.ts';
-import { Opcode } from '../protocol.ts';
+import { Opcode, SETXATTR_ACL_KILL_SGID } from '../protocol.ts';
 import type { Session } from '../session.ts';
 
-/** Access control lists and the like: the kernel would not obey them. */
-const UNSUPPORTED_PREFIX = 'system.';
+/** Names with a meaning of their own, of which access control lists are known here. */
+const SYSTEM_PREFIX = 'system.';
+
+function isAcl(name: string): boolean {
+  return name === ACCESS_ACL || name === DEFAULT_ACL;
+}
 
 function checkedName(session: Session): string {
   const name = session.request.name();
-  if (name.startsWith(UNSUPPORTED_PREFIX)) throw posixOutcome('EOPNOTSUPP');
+  if (name.startsWith(SYSTEM_PREFIX) && !isAcl(name)) throw posixOutcome('EOPNOTSUPP');
   return name;
 }
 
@@ -53,13 +58,20 @@ function set(session: Session): void {
   const name = checkedName(session);
   // A copy: the file system keeps the value.
   const value = Uint8Array.from(request.bytes(sizeBytes));
-  session.answer(fileSystem.setXattr(request.node, name, value, flags), done);
+  if (!isAcl(name)) {
+    session.answer(fileSystem.setXattr(request.node, name, value, flags), done);
+    return;
+  }
+  const dropsGroupId = (request.word(8) & SETXATTR_ACL_KILL_SGID) !== 0;
+  session.answer(session.accessControl.set(request.node, name, value, flags, dropsGroupId), done);
 }
 
 function remove(session: Session): void {
   const { request, fileSystem } = session;
   request.fixedPart(0);
-  session.answer(fileSystem.removeXattr(request.node, checkedName(session)), done);
+  const name = checkedName(session);
+  if (isAcl(name)) session.answer(session.accessControl.remove(request.node, name), done);
+  else session.answer(fileSystem.removeXattr(request.node, name), done);
 }
 
 export const xattrOperations: Operations = {
