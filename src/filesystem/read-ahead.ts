@@ -6,7 +6,7 @@
  * closes, and when the stream pauses. Files with pending blocks are not read ahead.
  */
 import { MAX_REQUEST_BYTES } from '../base/limits.ts';
-import { MIB } from '../base/units.ts';
+import { KIB, MIB } from '../base/units.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
 import type { MaybePromise, ReadResult } from './file-system.ts';
 import type { ContentListener, InodeState } from './inode-state.ts';
@@ -22,6 +22,8 @@ const MIN_SEQUENTIAL_BYTES = MIB / 8;
 const PARALLEL_BYTES = MIB;
 /** ...and it counts until so many reads came alone. */
 const PARALLEL_MEMORY = 8;
+/** Reads that do not count as in flight: a kernel that reads ahead asks for more at once. */
+const SMALL_READ_BYTES = 16 * KIB;
 const IDLE_MS = 2000;
 
 /** CHUNK_BYTES of the file in memory or on their way. The chunk is released when it was dropped and no reader uses it. */
@@ -165,7 +167,7 @@ export class ReadAhead {
   #plain(stream: ReadStream, offsetBytes: number, lengthBytes: number): MaybePromise<ReadResult> {
     const { state } = stream;
     const result = this.#reads.read(state.inode, state, offsetBytes, lengthBytes);
-    if (!(result instanceof Promise)) return result;
+    if (!(result instanceof Promise) || lengthBytes <= SMALL_READ_BYTES) return result;
     stream.activeBytes += lengthBytes;
     return result.then(
       (found) => {

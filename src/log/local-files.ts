@@ -26,14 +26,14 @@ export class LocalFile {
     this.#log = log;
   }
 
-  async read(into: Uint8Array, positionBytes: number): Promise<number> {
+  /** `done` gets the bytes read, or a negative errno number. */
+  read(into: Uint8Array, positionBytes: number, done: (result: number) => void): void {
     this.#reads++;
-    try {
-      return await this.#file.read([into], positionBytes);
-    } finally {
+    this.#file.readThen(into, positionBytes, (result) => {
       this.#reads--;
       if (this.#retired && this.#reads === 0) this.#close();
-    }
+      done(result);
+    });
   }
 
   /** Closes it as soon as nobody reads. */

@@ -8,15 +8,18 @@ const TICK_MS = 100;
 /** So many ticks have begun and ended while the read was under way: 300 to 400 ms. */
 const SLOW_TICKS = 4;
 
-interface Watched {
-  readonly startTick: number;
-  readonly tell: () => void;
+/** A link of the list of what is under way, in order of start. */
+export interface Watched {
+  startTick: number;
+  tell: () => void;
+  previous: Watched | undefined;
+  next: Watched | undefined;
 }
 
 export class ReadWatch {
   readonly #timers: Timers;
-  /** In order of start. */
-  readonly #watched = new Set<Watched>();
+  #oldest: Watched | undefined;
+  #newest: Watched | undefined;
   #timer: Timer | undefined;
   #tick = 0;
 
@@ -27,30 +30,51 @@ export class ReadWatch {
   /** What `read` resolves to (it never rejects), or 'slow' if that takes too long. */
   watch<T>(read: Promise<T>): Promise<T | 'slow'> {
     return new Promise((resolve, reject) => {
-      const watched = { startTick: this.#tick, tell: () => resolve('slow') };
-      this.#watched.add(watched);
-      this.#timer ??= this.#timers.after(TICK_MS, () => this.#onTick());
+      const watched = this.begin(() => resolve('slow'));
       read.then(
         (outcome) => {
-          this.#watched.delete(watched);
+          this.end(watched);
           resolve(outcome);
         },
         (bug) => {
-          this.#watched.delete(watched);
+          this.end(watched);
           reject(bug);
         },
       );
     });
   }
 
+  /** `tell` is called once if `end` is not called in time. */
+  begin(tell: () => void): Watched {
+    const watched: Watched = { startTick: this.#tick, tell, previous: this.#newest, next: undefined };
+    if (this.#newest === undefined) this.#oldest = watched;
+    else this.#newest.next = watched;
+    this.#newest = watched;
+    this.#timer ??= this.#timers.after(TICK_MS, () => this.#onTick());
+    return watched;
+  }
+
+  /** Harmless after `tell`. */
+  end(watched: Watched): void {
+    const { previous, next } = watched;
+    if (previous === undefined && this.#oldest !== watched) return; // not in the list any more
+    if (previous === undefined) this.#oldest = next;
+    else previous.next = next;
+    if (next === undefined) this.#newest = previous;
+    else next.previous = previous;
+    watched.previous = undefined;
+    watched.next = undefined;
+  }
+
   #onTick(): void {
     this.#tick++;
-    for (const watched of this.#watched) {
-      if (this.#tick - watched.startTick < SLOW_TICKS) break;
-      this.#watched.delete(watched);
+    let watched = this.#oldest;
+    while (watched !== undefined && this.#tick - watched.startTick >= SLOW_TICKS) {
+      this.end(watched);
       watched.tell();
+      watched = this.#oldest;
     }
-    const idle = this.#watched.size === 0;
+    const idle = this.#oldest === undefined;
     this.#timer = idle ? undefined : this.#timers.after(TICK_MS, () => this.#onTick());
   }
 

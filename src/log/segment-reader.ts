@@ -142,10 +142,36 @@ class LogReader implements SegmentReader {
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  async #readPiece(read: FragmentRead): Promise<void> {
+  #readPiece(read: FragmentRead): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const recover = (reading: Promise<ReadOutcome>, outcome: ReadOutcome | 'slow') =>
+        this.#recover(read, reading, outcome).then(resolve, reject);
+      // Told of the transfer's end once somebody else has taken over.
+      let late: ((outcome: ReadOutcome) => void) | undefined;
+      const watched = this.#watch.begin(() => {
+        const reading = new Promise<ReadOutcome>((ended) => {
+          late = ended;
+        });
+        void recover(reading, 'slow');
+      });
+      const started = this.#fragments.startLocal(read, (ok) => {
+        this.#watch.end(watched);
+        if (late !== undefined) late(ok ? 'ok' : 'unreachable');
+        else if (ok) resolve();
+        else this.#readSlowly(read, resolve, reject);
+      });
+      if (started) return;
+      this.#watch.end(watched);
+      this.#readSlowly(read, resolve, reject);
+    });
+  }
+
+  #readSlowly(read: FragmentRead, resolve: () => void, reject: (reason: unknown) => void): void {
     const reading = this.#fragments.read(read);
-    const outcome = await this.#watch.watch(reading);
-    if (outcome !== 'ok') await this.#recover(read, reading, outcome);
+    this.#watch
+      .watch(reading)
+      .then((outcome) => (outcome === 'ok' ? undefined : this.#recover(read, reading, outcome)))
+      .then(resolve, reject);
   }
 
   /** The fragment's own node did not deliver: rebuild, else take what the node may still say. */

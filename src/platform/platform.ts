@@ -97,6 +97,8 @@ export interface DiskFile {
   /** Descriptor to hand to another process of this machine; undefined where there is none (simulation). */
   readonly descriptor: number | undefined;
   read(buffers: readonly Uint8Array[], positionBytes: number): Promise<number>;
+  /** The same for the many small ones: no promise. `done` gets the bytes read, or a negative errno number. */
+  readThen(into: Uint8Array, positionBytes: number, done: (result: number) => void): void;
   /** `durable`: the bytes (and what is needed to read them back) are on the disk when it resolves (RWF_DSYNC). */
   write(
     buffers: readonly Uint8Array[],

@@ -49,6 +49,15 @@ export class RealDiskFile implements DiskFile {
     return total;
   }
 
+  readThen(into: Uint8Array, positionBytes: number, done: (result: number) => void): void {
+    assert(!this.#closed, 'the file is open');
+    this.#queue.submitRead(this.#descriptor, into, positionBytes, (result) => {
+      this.#finished();
+      done(result);
+    });
+    this.#inFlight++;
+  }
+
   async write(
     buffers: readonly Uint8Array[],
     positionBytes: number,

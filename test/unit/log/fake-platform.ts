@@ -110,16 +110,18 @@ export function fakePlatform(): FakePlatform {
 function openFake(file: FakeLogFile, descriptor: number): DiskFile {
   file.openCount++;
   const refuse = () => Promise.reject(new MachineError('EBADF', 'read-only'));
+  const read = async (into: Uint8Array, position: number): Promise<number> => {
+    await file.stuck;
+    const there = file.bytes.subarray(position, position + into.length);
+    into.set(there);
+    return there.length;
+  };
   return {
     path: `descriptor ${descriptor}`,
     direct: true,
     descriptor,
-    read: async ([into], position) => {
-      await file.stuck;
-      const there = file.bytes.subarray(position, position + into!.length);
-      into!.set(there);
-      return there.length;
-    },
+    read: ([into], position) => read(into!, position),
+    readThen: (into, position, done) => void read(into, position).then(done),
     readSync: () => 0,
     write: refuse,
     writeSync: () => {},

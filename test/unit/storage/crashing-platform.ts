@@ -114,6 +114,10 @@ class CrashingFile implements DiskFile {
     return this.#owner.guard(() => this.#file.read(buffers, positionBytes));
   }
 
+  readThen(into: Uint8Array, positionBytes: number, done: (result: number) => void): void {
+    this.#file.readThen(into, positionBytes, done);
+  }
+
   async write(
     buffers: readonly Uint8Array[],
     positionBytes: number,
