@@ -70,7 +70,7 @@ const kinds = {
 } as const;
 
 const VERSION = 1;
-export const JOURNAL_ENTRY_HEADER_BYTES = 24;
+const JOURNAL_ENTRY_HEADER_BYTES = 24;
 
 const has = {
   mode: 1,

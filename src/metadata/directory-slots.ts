@@ -32,10 +32,6 @@ export class DirectorySlots {
     this.#slots.set(entry.cookie, entry);
   }
 
-  get size(): number {
-    return this.#slots.size;
-  }
-
   all(): Iterable<Entry> {
     return this.#slots.values();
   }

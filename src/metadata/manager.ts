@@ -101,10 +101,6 @@ export class PrimaryManager implements MetadataManager {
     return this.#parts.term;
   }
 
-  get journalTerm(): number {
-    return this.#parts.ensemble.journal.term;
-  }
-
   get ensemble(): readonly { nodeId: number; durableSequence: number }[] {
     return this.#parts.ensemble.journal.members.map(({ client, durableSequence }) => ({
       nodeId: client.nodeId,

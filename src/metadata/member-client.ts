@@ -28,7 +28,7 @@ import {
 import { encodeTerm } from '../format/storage-messages.ts';
 
 /** Longer than any append takes on a disk that works. */
-export const APPEND_TIMEOUT_MS = 1000;
+const APPEND_TIMEOUT_MS = 1000;
 /** Bulk calls, and those that may wait for a slow disk. */
 const BULK_TIMEOUT_MS = 15_000;
 const EMPTY = new Uint8Array(0);

@@ -18,7 +18,7 @@ export interface Inode {
   readonly gid: number;
   readonly rdev: number;
   readonly linkCount: number;
-  /** Committed size: what survives a crash now. */
+  /** Committed size: what survives a crash now. Of a directory: how many entries it has; of a symbolic link: its target's length. */
   readonly sizeBytes: number;
   /** Committed blocks mapped. */
   readonly mappedBlocks: number;
@@ -126,6 +126,7 @@ export class MetadataUnavailable extends Error {
 }
 
 export interface MetadataManager {
+  /** Of this reign, unlike that of any other primary: segment ids are made from it. Changes of the journal's members take further terms. */
   readonly term: number;
   /** Journal members now, and what each has durable. */
   readonly ensemble: readonly { nodeId: number; durableSequence: number }[];
@@ -143,6 +144,7 @@ export interface MetadataManager {
   nextMappedBlock(inode: number, fromBlock: number): number | undefined | Promise<number | undefined>;
   /** Smallest unmapped block >= fromBlock. */
   nextHole(inode: number, fromBlock: number): number | Promise<number>;
+  /** The record's liveBlocks follows later changes: copy what is kept. */
   segment(segmentId: number): SegmentRecord | undefined;
   totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number };
 

@@ -45,10 +45,6 @@ export class OverlayTable<K extends number | string, V extends object> {
     this.#clean = new LRUCache<K, V>({ maxSize: options.cleanBytes, sizeCalculation: options.sizeOf });
   }
 
-  get dirtyCount(): number {
-    return this.#dirty.size;
-  }
-
   get(key: K): V | undefined {
     const changed = this.#overlaid(key);
     if (changed !== undefined) return changed ?? undefined;

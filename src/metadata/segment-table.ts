@@ -163,10 +163,6 @@ export class SegmentTable {
     return Array.from(this.#provisional, ([segmentId, { liveBlocks }]) => ({ segmentId, liveBlocks }));
   }
 
-  isProvisional(segmentId: number): boolean {
-    return this.#provisional.has(segmentId);
-  }
-
   /** All inline blocks, in order of segments and block indexes. */
   inlineBlocks(): InlineBlock[] {
     const found: InlineBlock[] = [];
