@@ -239,3 +239,51 @@ test('cookies of colliding names stay when other names go', async () => {
   expect((await dump(harness.database)).size).toBeGreaterThan(0);
   await harness.database.close();
 });
+
+/** What holds in every consistent tree. */
+async function checkTree(harness: StateHarness): Promise<void> {
+  const { state } = harness;
+  const named = new Map<number, number>();
+  const subdirectories = new Map<number, number>();
+  for (let number = 1; number < state.nextInode; number++) {
+    const directory = state.inodes.get(number);
+    if (directory === undefined || (directory.mode & 0o170000) !== 0o040000) continue;
+    const entries = await listAll(harness, number, 3);
+    expect(entries).toHaveLength(directory.sizeBytes);
+    for (const entry of entries) {
+      const target = state.inodes.get(entry.inode);
+      expect(target!.mode & 0o170000).toBe(entry.type);
+      named.set(entry.inode, (named.get(entry.inode) ?? 0) + 1);
+      if (entry.type !== 0o040000) continue;
+      subdirectories.set(number, (subdirectories.get(number) ?? 0) + 1);
+      expect(target!.parent).toBe(number);
+    }
+  }
+  for (let number = 2; number < state.nextInode; number++) {
+    const inode = state.inodes.get(number)!;
+    const names = named.get(number) ?? 0;
+    expect(state.orphans.has(number)).toBe(names === 0);
+    const isDirectory = (inode.mode & 0o170000) === 0o040000;
+    const links = isDirectory && names > 0 ? 2 + (subdirectories.get(number) ?? 0) : names;
+    expect(inode.linkCount).toBe(links);
+  }
+}
+
+test('every prefix of the journal gives a consistent tree', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(operation, { minLength: 10, maxLength: 30 }), async (operations) => {
+      const harness = await StateHarness.format();
+      for (const each of operations) {
+        outcome(() => applyToState(harness, each));
+        harness.closeGroup();
+      }
+      const base = await newDatabase();
+      for (let length = 1; length <= harness.groups.length; length++) {
+        await checkTree(await StateHarness.recover(base, 0, harness.groups.slice(0, length)));
+      }
+      await base.close();
+      await harness.database.close();
+    }),
+    { numRuns: 15 },
+  );
+});
