@@ -262,6 +262,19 @@ test('a frozen node delays a segment by at most two seconds and its late fragmen
   await log.verifyAll();
 });
 
+test('a node that answers pings but stores nothing is called slow after a second and passed over once', async () => {
+  const log = fixture();
+  const stuck = log.cluster.node(3);
+  stuck.slowAfterMs = 3_600_000;
+  stuck.freeze();
+  log.append(1, 0, 12);
+  log.writer.seal(true);
+  await log.platform.time.pass(1500);
+  expect(stuck.state).toBe('slow');
+  expect(log.durable[0]!.record).toMatchObject({ dataFragments: 3, generation: 1 });
+  await log.verifyAll();
+});
+
 test('new segments avoid a node with an unanswered fragment and use it again once it answers', async () => {
   const log = fixture();
   log.cluster.node(1).freeze();
