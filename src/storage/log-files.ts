@@ -214,11 +214,15 @@ export class LogFiles {
     await this.#freshSpace();
   }
 
-  /** What puts can still use of the disk, by its last known state. */
-  get availableBytes(): number {
+  /** Allocated to the log file in use and not written yet. */
+  get allocatedBytes(): number {
     const active = this.#active;
-    const allocated = active === undefined ? 0 : active.allocatedBytes - active.tailBytes;
-    return Math.max(0, this.#diskFreeBytes - this.#options.reserveBytes) + allocated;
+    return active === undefined ? 0 : active.allocatedBytes - active.tailBytes;
+  }
+
+  /** What the disk has for new log files, by its last known state. */
+  get diskFreeBytes(): number {
+    return Math.max(0, this.#diskFreeBytes - this.#options.reserveBytes);
   }
 
   isActive(log: LogFile): boolean {

@@ -14,21 +14,24 @@ export class SpaceAccount {
   readonly #platform: Platform;
   readonly #logs: LogFiles;
   readonly #limitBytes: number | undefined;
+  readonly #diskSharers: number;
   /** Of puts under way: not yet counted as used. */
   #reservedBytes = 0;
   /** Of those, what has no place in a log file yet. */
   #unplacedBytes = 0;
   #askedMs = 0;
 
-  constructor(platform: Platform, logs: LogFiles, limitBytes: number | undefined) {
+  constructor(platform: Platform, logs: LogFiles, limitBytes: number | undefined, diskSharers: number) {
     this.#platform = platform;
     this.#logs = logs;
     this.#limitBytes = limitBytes;
+    this.#diskSharers = diskSharers;
   }
 
   get freeBytes(): number {
     const limit = this.#limitBytes ?? Number.MAX_SAFE_INTEGER;
-    const disk = this.#logs.availableBytes + this.pendingBytes();
+    const share = Math.floor(this.#logs.diskFreeBytes / this.#diskSharers);
+    const disk = share + this.#logs.allocatedBytes + this.pendingBytes();
     return Math.max(0, Math.min(limit - this.usedBytes - this.#reservedBytes, disk - this.#unplacedBytes));
   }
 

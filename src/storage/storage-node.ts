@@ -25,6 +25,8 @@ export interface StorageNodeOptions {
   readonly address: Address;
   /** Bytes that fragments may take with their headers; the disk limits when it is left out. */
   readonly capacityBytes?: number;
+  /** Nodes that fill the same disk as this one, itself included: what is free is theirs in equal parts. Default 1. */
+  readonly diskSharers?: number;
 }
 
 export interface StorageNode {
@@ -40,7 +42,7 @@ export async function startStorageNode(
   platform: Platform,
   options: StorageNodeOptions,
 ): Promise<StorageNode> {
-  const { directory, nodeId, capacityBytes } = options;
+  const { directory, nodeId, capacityBytes, diskSharers = 1 } = options;
   const volumeId = Buffer.from(options.volumeId, 'hex');
   const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
   const replica = new ReplicaService(
@@ -51,6 +53,7 @@ export async function startStorageNode(
     directory: `${directory}/storage`,
     nodeId,
     volumeId,
+    diskSharers,
     ...(capacityBytes === undefined ? {} : { capacityBytes }),
   });
   const server = await serveRpc(platform, options.address, {

@@ -34,6 +34,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
           volumeId: volume.volumeId,
           key: readVolumeKey(layout),
           address: { kind: 'unix', path: layout.nodeSocket(id) },
+          diskSharers: volume.nodes.length,
           ...(volume.capacityBytes === null ? {} : { capacityBytes: volume.capacityBytes }),
         });
         return async () => {

@@ -252,6 +252,17 @@ describe('a fragment store', () => {
 });
 
 describe('space of a fragment store', () => {
+  test('is shared in equal parts by stores that fill the same disk', async () => {
+    const alone = await openStore(scratchDirectory());
+    const sharing = await openStore(scratchDirectory(), { diskSharers: 4 });
+    // Other programs use the disk between the two looks; the log files in use count whole.
+    const ratio = alone.freeBytes / sharing.freeBytes;
+    expect(ratio).toBeGreaterThan(3.5);
+    expect(ratio).toBeLessThan(4.5);
+    await alone.close();
+    await sharing.close();
+  });
+
   test('is counted exactly with headers, and the limit refuses what would exceed it', async () => {
     const capacityBytes = 10 * 5 * BLOCK_BYTES;
     const store = await openStore(scratchDirectory(), { capacityBytes });
