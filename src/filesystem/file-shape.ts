@@ -96,9 +96,10 @@ export class FileShape {
     if (offsetBytes < 0 || offsetBytes >= state.sizeBytes) throw posixOutcome('ENXIO');
     const fromBlock = Math.floor(offsetBytes / BLOCK_BYTES);
     if (whence === SEEK_HOLE) return this.#seekHole(state, offsetBytes, fromBlock);
+    // Asked first: a pending block may become a committed one while the metadata looks.
+    const pending = state.pending.next(fromBlock);
     const next = this.#metadata.nextMappedBlock(state.inode, fromBlock);
     const found = (mapped: number | undefined): number => {
-      const pending = state.pending.next(fromBlock);
       const block = Math.min(mapped ?? Number.POSITIVE_INFINITY, pending ?? Number.POSITIVE_INFINITY);
       const at = Math.max(offsetBytes, block * BLOCK_BYTES);
       if (at >= state.sizeBytes) throw posixOutcome('ENXIO');
@@ -109,21 +110,23 @@ export class FileShape {
 
   #seekHole(state: InodeState, offsetBytes: number, fromBlock: number): MaybePromise<number> {
     let block = fromBlock;
-    const step = (hole: number): MaybePromise<number> => {
-      let next = hole;
-      while (state.pending.has(next)) next += 1;
-      // Behind the pending blocks there may be mapped ones again.
-      if (next !== hole && next * BLOCK_BYTES < state.sizeBytes) {
-        block = next;
-        return look();
-      }
-      return Math.min(state.sizeBytes, Math.max(offsetBytes, next * BLOCK_BYTES));
-    };
-    const look = (): MaybePromise<number> => {
-      const hole = this.#metadata.nextHole(state.inode, block);
-      return hole instanceof Promise ? hole.then(step) : step(hole);
-    };
-    return look();
+    for (;;) {
+      const unmapped = this.#metadata.nextHole(state.inode, block);
+      if (unmapped instanceof Promise)
+        return unmapped.then(
+          (at) => this.#holeAt(state, offsetBytes, at) ?? this.#seekHole(state, offsetBytes, at + 1),
+        );
+      const found = this.#holeAt(state, offsetBytes, unmapped);
+      if (found !== undefined) return found;
+      block = unmapped + 1;
+      while (state.pending.has(block)) block += 1;
+    }
+  }
+
+  /** The offset to answer with if the block is a hole, now, or behind the end. */
+  #holeAt(state: InodeState, offsetBytes: number, block: number): number | undefined {
+    const at = Math.min(state.sizeBytes, Math.max(offsetBytes, block * BLOCK_BYTES));
+    return at === state.sizeBytes || this.#reads.peek(state, block) === 'hole' ? at : undefined;
   }
 
   #grow(state: InodeState, sizeBytes: number, changes: InodeChanges): Inode {

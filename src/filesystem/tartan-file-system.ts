@@ -269,17 +269,22 @@ class TartanFileSystem implements FileSystem {
   read(inode: number, handle: number, offsetBytes: number, lengthBytes: number): MaybePromise<ReadResult> {
     try {
       const opened = this.#handles.find(inode, handle);
-      const state = opened?.state ?? this.#inodes.state(inode);
-      const length = Math.min(lengthBytes, state.sizeBytes - offsetBytes);
+      if (opened === undefined) return this.#readUnopened(inode, offsetBytes, lengthBytes);
+      const length = Math.min(lengthBytes, opened.state.sizeBytes - offsetBytes);
       if (length <= 0) return EMPTY_READ;
-      const result =
-        opened === undefined
-          ? this.#reads.read(inode, state, offsetBytes, length)
-          : this.#readAhead.read(opened.stream, offsetBytes, length);
+      const result = this.#readAhead.read(opened.stream, offsetBytes, length);
       return result instanceof Promise ? result.catch(rethrow) : result;
     } catch (error) {
       throw toErrno(error);
     }
+  }
+
+  #readUnopened(inode: number, offsetBytes: number, lengthBytes: number): MaybePromise<ReadResult> {
+    const state = this.#inodes.state(inode);
+    const length = Math.min(lengthBytes, state.sizeBytes - offsetBytes);
+    const result = length <= 0 ? EMPTY_READ : this.#reads.read(inode, state, offsetBytes, length);
+    this.#inodes.settle(state);
+    return result instanceof Promise ? result.catch(rethrow) : result;
   }
 
   writeLanding(): readonly Uint8Array[] | undefined {
@@ -298,10 +303,12 @@ class TartanFileSystem implements FileSystem {
     landed: boolean,
   ): MaybePromise<void> {
     if (this.#readOnly) throw posixOutcome('EROFS');
+    const state = this.#inodes.state(inode);
     try {
-      const done = this.#writes.write(this.#inodes.state(inode), offsetBytes, data, landed);
+      const done = this.#writes.write(state, offsetBytes, data, landed);
       return done instanceof Promise ? done.catch(rethrow) : done;
     } catch (error) {
+      this.#inodes.settle(state);
       throw toErrno(error);
     }
   }
@@ -338,7 +345,14 @@ class TartanFileSystem implements FileSystem {
   }
 
   seek(inode: number, _handle: number, offsetBytes: number, whence: number): MaybePromise<number> {
-    return withErrno(() => this.#shape.seek(this.#inodes.state(inode), offsetBytes, whence));
+    return withErrno(() => {
+      const state = this.#inodes.state(inode);
+      try {
+        return this.#shape.seek(state, offsetBytes, whence);
+      } finally {
+        this.#inodes.settle(state);
+      }
+    });
   }
 
   // The whole

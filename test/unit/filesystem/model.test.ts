@@ -18,7 +18,7 @@ describe('the file system', () => {
             for (const operation of sequence) {
               world.clock.nowMs += 1000;
               world.writer.latencyTurns = operation.length % 7;
-              world.metadata.slowLists = operation.offset % 2 === 1;
+              world.metadata.slow = operation.offset % 2 === 1;
               world.reader.staleReads = operation.offset % 11 === 3 ? 2 : 0;
               await run.apply(operation);
             }

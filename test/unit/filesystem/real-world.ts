@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { MIB } from '../../../src/base/units.ts';
+import { GIB } from '../../../src/base/units.ts';
 import {
   type EmbeddedCoordinator,
   openEmbeddedCoordinator,
@@ -73,7 +73,7 @@ export class RealWorld {
   async #startNode(id: number): Promise<void> {
     const directory = join(this.#directory, `node-${id}`);
     const node = await startStorageNode(this.platform, {
-      ...{ directory, nodeId: id, volumeId, key, capacityBytes: 512 * MIB },
+      ...{ directory, nodeId: id, volumeId, key, capacityBytes: 8 * GIB },
       address: { kind: 'unix', path: join(this.#directory, `node-${id}.sock`) },
     });
     this.#nodes.push(node);

@@ -58,8 +58,8 @@ export class StandInMetadata implements MetadataManager {
   trouble: MetadataUnavailable | undefined;
   backlogged: Promise<void> | undefined;
   durableOperations = 0;
-  /** Answer lists asynchronously. */
-  slowLists = false;
+  /** Answer what may be answered asynchronously so. */
+  slow = false;
   readonly operations: { method: Journaled; args: unknown[] }[] = [];
 
   readonly #inodes = new Map<number, Mutable<Inode>>();
@@ -133,7 +133,7 @@ export class StandInMetadata implements MetadataManager {
       const type = this.#inodes.get(entry.inode)!.mode & S_IFMT;
       found.push({ name, inode: entry.inode, type, cookie: BigInt(entry.cookie) });
     }
-    return this.slowLists ? Promise.resolve(found) : found;
+    return this.#later(found);
   }
 
   mapBlocks(inode: number, firstBlock: number, count: number, out: BlockMap): void {
@@ -147,15 +147,15 @@ export class StandInMetadata implements MetadataManager {
     }
   }
 
-  nextMappedBlock(inode: number, fromBlock: number): number | undefined {
+  nextMappedBlock(inode: number, fromBlock: number): number | undefined | Promise<number | undefined> {
     const blocks = [...(this.#extents.get(inode)?.keys() ?? [])].filter((block) => block >= fromBlock);
-    return blocks.length > 0 ? Math.min(...blocks) : undefined;
+    return this.#later(blocks.length > 0 ? Math.min(...blocks) : undefined);
   }
 
-  nextHole(inode: number, fromBlock: number): number {
+  nextHole(inode: number, fromBlock: number): number | Promise<number> {
     let block = fromBlock;
     while (this.#extents.get(inode)?.has(block)) block += 1;
-    return block;
+    return this.#later(block);
   }
 
   segment(segmentId: number): SegmentRecord | undefined {
@@ -396,6 +396,12 @@ export class StandInMetadata implements MetadataManager {
 
   close(): Promise<void> {
     return Promise.resolve();
+  }
+
+  /** What was found may be out of date when it is told. */
+  #later<T>(found: T): T | Promise<T> {
+    if (!this.slow) return found;
+    return new Promise((resolve) => setImmediate(() => setImmediate(resolve, found)));
   }
 
   #journal(method: Journaled, args: unknown[]): void {
