@@ -262,16 +262,24 @@ test('a frozen node delays a segment by at most two seconds and its late fragmen
   await log.verifyAll();
 });
 
-test('a node that answers pings but stores nothing is called slow after a second and passed over once', async () => {
+test('a node that answers pings but stores nothing is called slow after a second, passed over, and used again', async () => {
   const log = fixture();
   const stuck = log.cluster.node(3);
   stuck.slowAfterMs = 3_600_000;
   stuck.freeze();
-  log.append(1, 0, 12);
-  log.writer.seal(true);
+  for (let segment = 0; segment < 5; segment++) {
+    log.append(1, segment * 20, 12);
+    log.writer.seal(true);
+  }
   await log.platform.time.pass(1500);
   expect(stuck.state).toBe('slow');
-  expect(log.durable[0]!.record).toMatchObject({ dataFragments: 3, generation: 1 });
+  const layouts = log.durable.map(({ record }) => [record.dataFragments, record.generation]);
+  expect(layouts).toEqual(Array.from({ length: 5 }, () => [3, 1]));
+  stuck.thaw();
+  await settle();
+  log.append(1, 200, 12);
+  await log.sealAndSettle();
+  expect(log.durable[5]!.record).toMatchObject({ dataFragments: 4, generation: 0 });
   await log.verifyAll();
 });
 
