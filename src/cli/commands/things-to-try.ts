@@ -3,7 +3,7 @@ import type { VolumeFile } from '../volume/volume-file.ts';
 import { DEFAULT_VOLUME_NAME, defaultVolumeDirectory, type VolumeLayout } from '../volume/volume-layout.ts';
 
 /** The option that says which volume is meant, empty for the default one. */
-export function volumeArgument(volume: VolumeFile, layout: VolumeLayout): string {
+function volumeArgument(volume: VolumeFile, layout: VolumeLayout): string {
   if (layout.directory !== defaultVolumeDirectory(volume.name)) return ` --dir ${layout.directory}`;
   return volume.name === DEFAULT_VOLUME_NAME ? '' : ` --volume ${volume.name}`;
 }
@@ -23,7 +23,9 @@ export function thingsToTry(volume: VolumeFile, layout: VolumeLayout): string {
       `  ${tartan} node kill ${victim}${which} && diff -r --no-dereference /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`,
     );
   } else {
-    lines.push(`  diff -r --no-dereference /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`);
+    lines.push(
+      `  diff -r --no-dereference /usr/share/doc ${volume.mountPoint}/doc && echo every byte is there`,
+    );
   }
   lines.push(`  ${tartan} status${which}          (and later: ${tartan} down${which})`, '', '');
   return lines.join('\n');

@@ -1,7 +1,6 @@
 /** JSON commands over the remote call method `control`: the server's and the client's side. */
 import {
   type RpcClient,
-  RpcError,
   type RpcRequest,
   type RpcResponse,
   rpcMethods,
@@ -61,8 +60,4 @@ export async function callControl<T>(client: RpcClient, command: object, timeout
   if (answer.ok) return answer.value;
   if (answer.reason === 'busy') throw new MountBusy(answer.message);
   throw new CommandFailure(answer.exitCode, answer.message);
-}
-
-export function isNoAnswer(error: unknown): error is RpcError {
-  return error instanceof RpcError;
 }

@@ -54,7 +54,7 @@ export class SupervisorClient {
 }
 
 /** undefined when no supervisor answers. */
-export async function connectSupervisor(
+async function connectSupervisor(
   platform: Platform,
   layout: VolumeLayout,
 ): Promise<SupervisorClient | undefined> {
@@ -70,7 +70,7 @@ export async function connectSupervisor(
 }
 
 /** True if a process of the volume lives, supervised or not. */
-export function anyProcessLives(layout: VolumeLayout, volume: VolumeFile): boolean {
+function anyProcessLives(layout: VolumeLayout, volume: VolumeFile): boolean {
   const names = ['mount', ...volume.nodes.map(nodeProcessName)];
   return names.some((name) => liveProcess(layout.pidFile(name)) !== undefined);
 }
