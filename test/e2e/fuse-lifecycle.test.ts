@@ -69,6 +69,20 @@ it('writes everything back when it is unmounted', async () => {
   expect(await server.line()).toMatch(/^closed/);
 });
 
+it('makes the kernel forget what changed behind its back', async () => {
+  const server = await mountModel('same-turn');
+  const path = join(server.mountPoint, 'f');
+  const gone = join(server.mountPoint, 'gone');
+  await fs.writeFile(path, 'original');
+  await fs.writeFile(gone, '');
+  await shell('sync', server.mountPoint);
+  expect(await fs.readFile(path, 'utf8')).toBe('original');
+  server.process.kill('SIGUSR2');
+  expect(await server.line()).toBe('invalidated');
+  expect(await fs.readFile(path, 'utf8')).toBe('changedl');
+  await expect(fs.stat(gone)).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 it('mounts read-only', async () => {
   const mountPoint = makeMountPoint();
   const server = startServer({ mountPoint, variant: 'same-turn', readOnly: true });

@@ -1,9 +1,10 @@
 /**
  * A process that mounts the in-memory model, for tests of the front ends. Its argument is the options as JSON; it prints
- * 'mounted' or 'failed CODE' and lives until unmounted. SIGTERM unmounts.
+ * 'mounted' or 'failed CODE' and lives until unmounted. SIGTERM unmounts, SIGUSR1 does so lazily, and SIGUSR2 changes the first
+ * file and removes the name 'gone' behind the kernel's back, and then tells the kernel.
  */
 import { mountThroughFuseNative } from '../../src/fuse/fuse-native/mount.ts';
-import { mountFileSystem } from '../../src/fuse/mount.ts';
+import { type FuseMount, mountFileSystem, type NativeFuseMount } from '../../src/fuse/mount.ts';
 import { MountError } from '../../src/fuse/mount-error.ts';
 import { realLogger } from '../../src/platform/real/logger.ts';
 import { realTimers } from '../../src/platform/real/time.ts';
@@ -16,6 +17,10 @@ export interface ServerOptions {
   readonly variant: 'same-turn' | 'later' | 'hanging';
   readonly readOnly?: boolean;
   readonly frontEnd?: 'native' | 'fuse-native';
+}
+
+function tellsKernel(mount: FuseMount): mount is NativeFuseMount {
+  return 'invalidateInode' in mount;
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ServerOptions;
@@ -37,6 +42,16 @@ try {
     mount.unmount({ lazy }).catch((error: MountError) => console.log(`refused ${error.failure}`));
   process.on('SIGTERM', () => attempt(false));
   process.on('SIGUSR1', () => attempt(true));
+  process.on('SIGUSR2', async () => {
+    if (!tellsKernel(mount)) return;
+    model.write(2, 0, 0, [Buffer.from('changed')]);
+    model.unlink(1, 'gone');
+    await mount.invalidateInode(2, 0, 0);
+    await mount.invalidateEntry(1, 'gone');
+    // What the kernel does not know it has not to forget.
+    await mount.invalidateEntry(1, 'never seen');
+    console.log('invalidated');
+  });
   console.log('mounted');
   await mount.closed;
   console.log(`closed inodes=${model.inodeCount} handles=${model.openHandleCount}`);
