@@ -1,21 +1,9 @@
 import fc from 'fast-check';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import { ExtentSearch } from '../../../src/metadata/extent-search.ts';
 import * as namespace from '../../../src/metadata/namespace.ts';
-import {
-  checksumOf,
-  dump,
-  newDatabase,
-  platform,
-  recordOf,
-  removeScratch,
-  runsOf,
-  StateHarness,
-  TIME,
-} from './harness.ts';
-
-afterAll(removeScratch);
+import { checksumOf, dump, newDatabase, platform, recordOf, runsOf, StateHarness, TIME } from './harness.ts';
 
 const FILES = 4;
 const SEGMENT_BLOCKS = 12;

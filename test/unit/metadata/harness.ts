@@ -2,6 +2,7 @@
  * The state without nodes: a transaction goes to it and into groups that are kept, checkpoints go to one real database.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
+import { afterAll } from 'vitest';
 import { decodeGroup, GroupEncoder } from '../../../src/format/journal-entry.ts';
 import { nameHash } from '../../../src/metadata/directory-table.ts';
 import * as namespace from '../../../src/metadata/namespace.ts';
@@ -17,14 +18,15 @@ export const { crc32c } = platform.kernels;
 export const TIME = { seconds: 1_700_000_000, nanoseconds: 5 };
 
 /** In memory: nothing here is about what a crash of the machine leaves. */
-const scratch = mkdtempSync('/dev/shm/tartan-state-test-');
+let scratch: string | undefined;
 let databases = 0;
 
-export function removeScratch(): void {
-  rmSync(scratch, { recursive: true, force: true });
-}
+afterAll(() => {
+  if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+});
 
 export async function newDatabase(): Promise<Database> {
+  scratch ??= mkdtempSync('/dev/shm/tartan-state-test-');
   databases++;
   return platform.databases.open(`${scratch}/${databases}`);
 }

@@ -5,7 +5,7 @@ import type { SegmentRecord } from '../../../src/format/segment-record.ts';
 import { BLOCKS_PER_TRANSACTION } from '../../../src/metadata/block-removal.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
 import { TestCluster } from './cluster.ts';
-import { recordOf, removeScratch, runsOf } from './harness.ts';
+import { recordOf, runsOf } from './harness.ts';
 
 let cluster: TestCluster;
 const managers: PrimaryManager[] = [];
@@ -21,7 +21,6 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const manager of managers.splice(0)) await manager.close();
   await cluster.remove();
-  removeScratch();
 });
 
 async function open(directory = 'mount'): Promise<PrimaryManager> {

@@ -1,14 +1,12 @@
 import fc from 'fast-check';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ErrnoError } from '../../../src/base/errno.ts';
 import type { Entry } from '../../../src/metadata/directory-slots.ts';
 import { nameHash } from '../../../src/metadata/directory-table.ts';
 import * as namespace from '../../../src/metadata/namespace.ts';
 import { rename } from '../../../src/metadata/namespace-rename.ts';
 import { MemoryFileSystem } from '../../model/memory-file-system.ts';
-import { dump, newDatabase, removeScratch, StateHarness, TIME } from './harness.ts';
-
-afterAll(removeScratch);
+import { dump, newDatabase, StateHarness, TIME } from './harness.ts';
 
 const caller = { uid: 0, gid: 0, pid: 1 };
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'x'.repeat(255), 'y'.repeat(256), '\u00e4\u00ff'];
