@@ -11,6 +11,7 @@ import { createFileSystem } from '../../filesystem/tartan-file-system.ts';
 import { type FuseMount, type MountOptions, mountFileSystem } from '../../fuse/mount.ts';
 import { MountError } from '../../fuse/mount-error.ts';
 import { FragmentLocations } from '../../log/fragment-locations.ts';
+import { OrphanSweep } from '../../log/orphan-sweep.ts';
 import { createSegmentReader } from '../../log/segment-reader.ts';
 import { createSegmentWriter } from '../../log/segment-writer.ts';
 import { createWriteSlab } from '../../log/write-slab.ts';
@@ -140,9 +141,16 @@ async function openParts(
     reader,
     readOnly: settings.readOnly,
   });
+  const orphans = new OrphanSweep(platform, {
+    links,
+    term: metadata.term,
+    record: (segmentId) => metadata.segment(segmentId),
+    isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
+  });
   return {
     parts: { metadata, writer, reader, fileSystem, links },
     async close() {
+      orphans.close();
       await fileSystem.close();
       writer.close();
       reader.close();
