@@ -94,6 +94,14 @@ export class Namespace {
     if (replaced !== undefined) this.#lostName(replaced);
   }
 
+  /** The inode that a rename would put in the place of another one. */
+  replacing(oldParent: number, oldName: string, newParent: number, newName: string): number | undefined {
+    if (this.#inodes.stateCount === 0 || Math.max(oldName.length, newName.length) > MAX_NAME_BYTES)
+      return undefined;
+    const target = this.#metadata.lookup(newParent, newName);
+    return target === undefined ? undefined : this.#metadata.lookup(oldParent, oldName);
+  }
+
   #make(
     parent: number,
     name: string,

@@ -139,6 +139,7 @@ export class ReadPath {
     return true;
   }
 
+  /** One block more than a buffer holds: the last one is copied, so that nobody waits for a buffer while holding one. */
   async #readInTwo(
     inode: number,
     state: InodeState | undefined,
@@ -146,21 +147,11 @@ export class ReadPath {
     lengthBytes: number,
   ): Promise<ReadResult> {
     const middle = (Math.floor(offsetBytes / BLOCK_BYTES) + BUFFER_BLOCKS) * BLOCK_BYTES;
+    const second = await this.read(inode, state, middle, offsetBytes + lengthBytes - middle);
+    const tail = Buffer.concat(second.parts);
+    second.release();
     const first = await this.read(inode, state, offsetBytes, middle - offsetBytes);
-    try {
-      const second = await this.read(inode, state, middle, offsetBytes + lengthBytes - middle);
-      return {
-        parts: [...first.parts, ...second.parts],
-        lengthBytes,
-        release: () => {
-          first.release();
-          second.release();
-        },
-      };
-    } catch (error) {
-      first.release();
-      throw error;
-    }
+    return { parts: [...first.parts, tail], lengthBytes, release: () => first.release() };
   }
 
   #lookUp(range: Range): BlockMap {

@@ -155,7 +155,14 @@ class TartanFileSystem implements FileSystem {
     flags: number,
     _caller: Caller,
   ): MaybePromise<void> {
-    return this.#mutate(() => this.#names.rename(oldParent, oldName, newParent, newName, flags));
+    return this.#mutate(() => {
+      const rename = () => this.#names.rename(oldParent, oldName, newParent, newName, flags);
+      // A file that takes another's place has its data committed first: after a crash the name stands for one or the other, whole.
+      const source = this.#names.replacing(oldParent, oldName, newParent, newName);
+      const state = source === undefined ? undefined : this.#inodes.find(source);
+      if (state === undefined || state.parts.length === 0) return rename();
+      return this.#flusher.commit(state).then(rename);
+    });
   }
 
   openDirectory(inode: number, _caller: Caller): number {

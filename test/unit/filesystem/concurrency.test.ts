@@ -74,6 +74,6 @@ it('operations that overlap in time take effect in the order they came', async (
       expect(writer.pinnedCount).toBe(0);
       writer.close();
     }),
-    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 150) },
+    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 80) },
   );
 });

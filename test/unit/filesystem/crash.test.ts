@@ -203,6 +203,6 @@ it('after a crash synced bytes are there and no byte is one that never was', asy
         run.world.writer.close();
       }
     }),
-    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 100) },
+    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 60) },
   );
 });

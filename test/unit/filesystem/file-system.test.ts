@@ -106,4 +106,94 @@ describe('durability', () => {
     expect((await readAll(world.fileSystem, inode, handle, 0, BLOCK)).equals(patterned(BLOCK, 8))).toBe(true);
     await world.close();
   });
+
+  it('a file renamed over another is whole after a crash without any sync', async () => {
+    for (const size of [5000, MIB]) {
+      const world = await World.open();
+      const old = await withFile(world, 'name');
+      await old.write(0, patterned(3000, 1));
+      await old.fsync();
+      const made = await withFile(world, 'temporary');
+      await made.write(0, patterned(size, 2));
+      await world.fileSystem.rename(1, 'temporary', 1, 'name', 0, root);
+      for (let kept = world.metadata.durableOperations; kept <= world.metadata.operations.length; kept++) {
+        const after = world.metadata.crashed(kept, world.clock.time());
+        const inode = after.inode(after.lookup(1, 'name')!)!;
+        expect([3000, size]).toContain(inode.sizeBytes);
+      }
+      await world.crash(world.metadata.operations.length);
+      const found = (await world.fileSystem.lookup(1, 'name', root))!;
+      const handle = await world.fileSystem.open(found.inode, 0, root);
+      const bytes = await readAll(world.fileSystem, found.inode, handle, 0, 2 * MIB);
+      expect(bytes.equals(patterned(size, 2))).toBe(true);
+      await world.close();
+    }
+  });
+});
+
+describe('directories', () => {
+  const namesOf = async (world: World, page: number, after = 0n) => {
+    const names: string[] = [];
+    let cookie = after;
+    for (let more = true; more; ) {
+      more = false;
+      let room = page;
+      await world.fileSystem.readDirectory(1, 0, cookie, true, (entry) => {
+        if (room === 0) {
+          more = true;
+          return false;
+        }
+        room -= 1;
+        cookie = entry.cookie;
+        names.push(entry.name);
+        return true;
+      });
+    }
+    return names;
+  };
+
+  it('are listed whole, page by page, in this turn or later, with look-ups counted', async () => {
+    const world = await World.open();
+    const made = new Set<string>(['.', '..']);
+    for (let at = 0; at < 700; at++) {
+      const attributes = await world.fileSystem.makeNode(1, `n${at}`, 0o100644, 0, root);
+      world.fileSystem.forget(attributes.inode, 1);
+      made.add(`n${at}`);
+    }
+    for (const slow of [false, true]) {
+      world.metadata.slow = slow;
+      for (const page of [1, 100, 1000]) {
+        const names = await namesOf(world, page);
+        expect(names.length).toBe(made.size);
+        expect(new Set(names)).toEqual(made);
+      }
+    }
+    // Six listings looked everything up: an unlinked file lives until that is forgotten.
+    const inode = world.metadata.lookup(1, 'n5')!;
+    await world.fileSystem.unlink(1, 'n5', root);
+    world.fileSystem.forget(inode, 5);
+    expect(world.metadata.inode(inode)).toBeDefined();
+    world.fileSystem.forget(inode, 1);
+    expect(world.metadata.inode(inode)).toBeUndefined();
+    await world.close();
+  });
+});
+
+describe('memory', () => {
+  it('holds no state of files that are closed and committed', async () => {
+    const world = await World.open();
+    for (let at = 0; at < 50; at++) {
+      const file = await withFile(world, `f${at}`);
+      await file.write(0, patterned(10_000, at));
+      if (at % 2 === 0) await file.fsync();
+      await world.fileSystem.release(file.inode, file.handle);
+      if (at % 5 === 0) await world.fileSystem.unlink(1, `f${at}`, root);
+      world.fileSystem.forget(file.inode, 1);
+    }
+    await world.fileSystem.syncAll();
+    await world.writer.drain();
+    expect(world.writer.statistics().freeSlots).toBe(8);
+    expect(world.metadata.totals().inodes).toBe(41);
+    await world.close();
+  });
 });

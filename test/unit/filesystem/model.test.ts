@@ -31,7 +31,7 @@ describe('the file system', () => {
           }
         },
       ),
-      { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 150) },
+      { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 80) },
     );
   });
 });
