@@ -19,7 +19,7 @@ import { decodeGroup } from '../format/journal-entry.ts';
 import type { JournalState } from '../format/journal-messages.ts';
 import type { ReplicaState } from '../format/replica-messages.ts';
 import type { Platform } from '../platform/platform.ts';
-import { isMemberFailure, MemberClient } from './member-client.ts';
+import { isMemberFailure, MemberClient, MemberError } from './member-client.ts';
 import { MetadataUnavailable } from './metadata.ts';
 import { RetainedEntries } from './retained-entries.ts';
 import { fetchSnapshot } from './snapshot.ts';
@@ -136,13 +136,21 @@ async function fenceAll(
         if (journal.damagedSequence === 0) return { client, journal, replica };
         parts.platform.log.error('journal-damaged', { nodeId: client.nodeId, at: journal.damagedSequence });
       } catch (error) {
-        if (!isMemberFailure(error)) throw error;
+        checkStillFirst(error);
         parts.platform.log.warn('journal-member-not-fenced', { nodeId: client.nodeId, why: error.message });
       }
       return undefined;
     }),
   );
   return outcomes.filter((each) => each !== undefined);
+}
+
+/** Goes on with members that fail; not when a newer primary was there first. */
+function checkStillFirst(error: unknown): asserts error is Error {
+  if (!isMemberFailure(error)) throw error;
+  if (error instanceof MemberError && error.reason === 'fenced') {
+    throw new MetadataUnavailable(`another mount took over the volume (term ${error.term})`);
+  }
 }
 
 /** The own store has to be within the log; if it is not, a member's replica that is gets copied. */
@@ -212,7 +220,7 @@ async function emptied(parts: RecoveryParts, chosen: readonly number[], term: nu
       await client.reset(term, 0, 0);
       members.push(id);
     } catch (error) {
-      if (!isMemberFailure(error)) throw error;
+      checkStillFirst(error);
       parts.platform.log.warn('journal-member-not-emptied', { nodeId: id, why: error.message });
     }
   }
