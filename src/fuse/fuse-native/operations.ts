@@ -10,125 +10,147 @@ import { MAX_NAME_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { AttributeChanges, Attributes, FileSystem, TimeValue } from '../../filesystem/file-system.ts';
 import type { Logger } from '../../platform/platform.ts';
-import { errnoOf } from '../unexpected.ts';
-import { OpenFiles } from './open-files.ts';
-import type { Callback, FuseOperations, Stat, Statfs } from './package.ts';
-import { Paths, toBytes, toText } from './paths.ts';
+
+import { OperationContext } from './operation-context.ts';
+import type { FuseOperations, Stat, Statfs } from './package.ts';
+import { toBytes, toText } from './paths.ts';
 
 const UNCHANGED_ID = 0xffffffff;
 
 export function fuseNativeOperations(fileSystem: FileSystem, log: Logger): FuseOperations {
-  const caller = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, pid: process.pid };
-  const paths = new Paths(fileSystem, caller);
-  const files = new OpenFiles();
+  const context = new OperationContext(fileSystem, log);
+  return {
+    ...attributeOperations(context),
+    ...nameOperations(context),
+    ...fileOperations(context),
+    ...xattrOperations(context),
+  };
+}
 
-  /** Runs an operation and calls back once. `value` goes along with a result of 0. */
-  function run<T>(operation: string, done: Callback<T>, work: () => Promise<T>): void {
-    work().then(
-      (value) => done(0, value),
-      (error: unknown) => done(-errnoOf(error, log, { operation })),
-    );
-  }
-
-  /** The same for those whose value is the result itself. */
-  function count(operation: string, done: Callback, work: () => Promise<number>): void {
-    work().then(done, (error: unknown) => done(-errnoOf(error, log, { operation })));
-  }
-
-  async function change(path: string, changes: AttributeChanges): Promise<void> {
-    await paths.at(path, (inode) => fileSystem.setAttributes(inode, changes, caller));
-  }
-
-  /** A new inode, whose look-up count nobody holds. */
-  async function make(path: string, how: (parent: number, name: string) => Attributes | Promise<Attributes>) {
-    const made = await paths.parentOf(path, how);
-    fileSystem.forget(made.inode, 1);
-  }
-
+/** Attributes, and the file system as a whole. */
+function attributeOperations(
+  context: OperationContext,
+): Pick<FuseOperations, 'statfs' | 'getattr' | 'truncate' | 'ftruncate' | 'chown' | 'chmod' | 'utimens'> {
+  const { caller, files, fileSystem, paths } = context;
   return {
     statfs: (_path, done) =>
-      run('statfs', done, async () => {
+      context.run('statfs', done, async () => {
         return statfsOf(await fileSystem.statistics());
       }),
     getattr: (path, done) =>
-      run('getattr', done, () =>
+      context.run('getattr', done, () =>
         paths.at(path, async (inode) => statOf(await fileSystem.getAttributes(inode))),
       ),
-    readdir: (path, done) => run('readdir', done, () => paths.at(path, (inode) => list(fileSystem, inode))),
-    readlink: (path, done) =>
-      run('readlink', done, () =>
-        paths.at(path, async (inode) => Buffer.from(await fileSystem.readLink(inode)).toString('utf8')),
-      ),
-    truncate: (path, sizeBytes, done) => run('truncate', done, () => change(path, { sizeBytes })),
+    truncate: (path, sizeBytes, done) =>
+      context.run('truncate', done, () => context.change(path, { sizeBytes })),
     ftruncate: (_path, descriptor, sizeBytes, done) =>
-      run('ftruncate', done, async () => {
+      context.run('ftruncate', done, async () => {
         const { inode } = files.get(descriptor);
         await fileSystem.setAttributes(inode, { sizeBytes }, caller);
       }),
     chown: (path, uid, gid, done) =>
-      run('chown', done, () => {
+      context.run('chown', done, () => {
         const changes: AttributeChanges = {};
         if (uid !== UNCHANGED_ID) changes.uid = uid;
         if (gid !== UNCHANGED_ID) changes.gid = gid;
-        return change(path, changes);
+        return context.change(path, changes);
       }),
-    chmod: (path, mode, done) => run('chmod', done, () => change(path, { mode })),
+    chmod: (path, mode, done) => context.run('chmod', done, () => context.change(path, { mode })),
     utimens: (path, atimeMs, mtimeMs, done) =>
-      run('utimens', done, () => change(path, { atime: timeOf(atimeMs), mtime: timeOf(mtimeMs) })),
+      context.run('utimens', done, () =>
+        context.change(path, { atime: timeOf(atimeMs), mtime: timeOf(mtimeMs) }),
+      ),
+  };
+}
+
+/** Names. */
+function nameOperations(
+  context: OperationContext,
+): Pick<
+  FuseOperations,
+  'readdir' | 'readlink' | 'mknod' | 'mkdir' | 'symlink' | 'link' | 'unlink' | 'rmdir' | 'rename'
+> {
+  const { caller, fileSystem, paths } = context;
+  return {
+    readdir: (path, done) =>
+      context.run('readdir', done, () => paths.at(path, (inode) => list(fileSystem, inode))),
+    readlink: (path, done) =>
+      context.run('readlink', done, () =>
+        paths.at(path, async (inode) => Buffer.from(await fileSystem.readLink(inode)).toString('utf8')),
+      ),
     mknod: (path, mode, device, done) =>
-      run('mknod', done, () => make(path, async (p, n) => fileSystem.makeNode(p, n, mode, device, caller))),
+      context.run('mknod', done, () =>
+        context.make(path, async (p, n) => fileSystem.makeNode(p, n, mode, device, caller)),
+      ),
     mkdir: (path, mode, done) =>
-      run('mkdir', done, () => make(path, async (p, n) => fileSystem.makeDirectory(p, n, mode, caller))),
+      context.run('mkdir', done, () =>
+        context.make(path, async (p, n) => fileSystem.makeDirectory(p, n, mode, caller)),
+      ),
     symlink: (target, path, done) =>
-      run('symlink', done, () =>
-        make(path, async (p, n) => fileSystem.symbolicLink(p, n, Buffer.from(target, 'utf8'), caller)),
+      context.run('symlink', done, () =>
+        context.make(path, async (p, n) =>
+          fileSystem.symbolicLink(p, n, Buffer.from(target, 'utf8'), caller),
+        ),
       ),
     link: (from, path, done) =>
-      run('link', done, () =>
-        paths.at(from, (inode) => make(path, async (p, n) => fileSystem.link(inode, p, n, caller))),
+      context.run('link', done, () =>
+        paths.at(from, (inode) => context.make(path, async (p, n) => fileSystem.link(inode, p, n, caller))),
       ),
     unlink: (path, done) =>
-      run('unlink', done, () => paths.parentOf(path, async (p, n) => fileSystem.unlink(p, n, caller))),
+      context.run('unlink', done, () =>
+        paths.parentOf(path, async (p, n) => fileSystem.unlink(p, n, caller)),
+      ),
     rmdir: (path, done) =>
-      run('rmdir', done, () =>
+      context.run('rmdir', done, () =>
         paths.parentOf(path, async (p, n) => fileSystem.removeDirectory(p, n, caller)),
       ),
     rename: (from, to, done) =>
-      run('rename', done, () =>
+      context.run('rename', done, () =>
         paths.parentOf(from, (fromParent, fromName) =>
           paths.parentOf(to, async (p, n) => fileSystem.rename(fromParent, fromName, p, n, 0, caller)),
         ),
       ),
+  };
+}
+
+/** Open files. */
+function fileOperations(
+  context: OperationContext,
+): Pick<FuseOperations, 'open' | 'create' | 'release' | 'flush' | 'fsync' | 'fsyncdir' | 'read' | 'write'> {
+  const { caller, files, fileSystem, paths } = context;
+  return {
     open: (path, flags, done) =>
-      run('open', done, () =>
+      context.run('open', done, () =>
         paths.at(path, async (inode) => files.add(inode, await fileSystem.open(inode, flags, caller))),
       ),
     create: (path, mode, done) =>
-      run('create', done, async () => {
-        // The package leaves the flags out; the model of a new file needs none.
+      context.run('create', done, async () => {
+        // The package leaves the flags out; a new file needs none.
         const created = await paths.parentOf(path, async (p, n) => fileSystem.create(p, n, mode, 0, caller));
         fileSystem.forget(created.attributes.inode, 1);
         return files.add(created.attributes.inode, created.handle);
       }),
     release: (_path, descriptor, done) =>
-      run('release', done, async () => {
+      context.run('release', done, async () => {
         const { inode, handle } = files.remove(descriptor);
         await fileSystem.release(inode, handle);
       }),
     flush: (_path, descriptor, done) =>
-      run('flush', done, async () => {
+      context.run('flush', done, async () => {
         const { inode, handle } = files.get(descriptor);
         await fileSystem.flush(inode, handle);
       }),
     fsync: (_path, dataOnly, descriptor, done) =>
-      run('fsync', done, async () => {
+      context.run('fsync', done, async () => {
         const { inode, handle } = files.get(descriptor);
         await fileSystem.fsync(inode, handle, dataOnly !== 0);
       }),
     fsyncdir: (path, _dataOnly, _descriptor, done) =>
-      run('fsyncdir', done, () => paths.at(path, async (inode) => fileSystem.fsyncDirectory(inode, 0))),
+      context.run('fsyncdir', done, () =>
+        paths.at(path, async (inode) => fileSystem.fsyncDirectory(inode, 0)),
+      ),
     read: (_path, descriptor, into, length, offset, done) =>
-      count('read', done, async () => {
+      context.count('read', done, async () => {
         const { inode, handle } = files.get(descriptor);
         const result = await fileSystem.read(inode, handle, offset, length);
         let at = 0;
@@ -140,17 +162,26 @@ export function fuseNativeOperations(fileSystem: FileSystem, log: Logger): FuseO
         return at;
       }),
     write: (_path, descriptor, from, length, offset, done) =>
-      count('write', done, async () => {
+      context.count('write', done, async () => {
         const { inode, handle } = files.get(descriptor);
         await fileSystem.write(inode, handle, offset, [from.subarray(0, length)], false);
         return length;
       }),
+  };
+}
+
+/** Extended attributes. */
+function xattrOperations(
+  context: OperationContext,
+): Pick<FuseOperations, 'getxattr' | 'setxattr' | 'listxattr' | 'removexattr'> {
+  const { fileSystem, paths } = context;
+  return {
     getxattr: (path, name, _position, done) =>
-      run('getxattr', done, () =>
+      context.run('getxattr', done, () =>
         paths.at(path, async (inode) => Buffer.from(await fileSystem.getXattr(inode, toBytes(name)))),
       ),
     setxattr: (path, name, value, _position, flags, done) =>
-      run('setxattr', done, () =>
+      context.run('setxattr', done, () =>
         paths.at(path, async (inode) => {
           // Access control lists, which nobody would obey here.
           if (name.startsWith('system.')) throw posixOutcome('EOPNOTSUPP');
@@ -158,11 +189,11 @@ export function fuseNativeOperations(fileSystem: FileSystem, log: Logger): FuseO
         }),
       ),
     listxattr: (path, done) =>
-      run('listxattr', done, () =>
+      context.run('listxattr', done, () =>
         paths.at(path, async (inode) => (await fileSystem.listXattrs(inode)).map(toText)),
       ),
     removexattr: (path, name, done) =>
-      run('removexattr', done, () =>
+      context.run('removexattr', done, () =>
         paths.at(path, async (inode) => fileSystem.removeXattr(inode, toBytes(name))),
       ),
   };
