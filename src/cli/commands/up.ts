@@ -9,7 +9,7 @@ import { ensureSupervisor, type SupervisorClient } from '../supervisor/superviso
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { canonicalMountPoint, detachMount, prepareMountPoint, probeMount } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
-import { requireFuse } from '../volume/requirements.ts';
+import { requireFuse, requireSpace } from '../volume/requirements.ts';
 import {
   createVolume,
   type Frontend,
@@ -78,11 +78,13 @@ function openVolume(
   if (volumeExists(layout)) {
     const existing = readVolumeFile(layout);
     refuseChanges(existing, options);
+    requireSpace(layout.directory, 0);
     return { layout, volume: withMountPoint(layout, existing, mountPoint, options.frontend) };
   }
   const nodes = options.nodes ?? DEFAULT_NODES;
   const shape = stripeShape(nodes, options.parity ?? DEFAULT_PARITY);
   if (typeof shape === 'string') throw new CommandFailure(exitCodes.usage, shape);
+  requireSpace(layout.directory, nodes);
   const path = canonicalMountPoint(mountPoint ?? defaultMountPoint(name));
   prepareMountPoint(path, mountSource(name, layout));
   const step = steps.begin('volume');

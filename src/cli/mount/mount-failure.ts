@@ -1,5 +1,8 @@
-/** What keeps the front end from mounting, as the failure a user can act on. */
+/** What keeps a volume from being mounted, as the failure a user can act on. */
+import { CoordinatorUnavailable } from '../../cluster/coordinator.ts';
 import { MountError } from '../../fuse/mount-error.ts';
+import { LogUnwritable } from '../../log/log.ts';
+import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import { CommandFailure, type ExitCode, exitCodes } from '../failure.ts';
 
 const exitCodeOf: { readonly [Failure in MountError['failure']]: ExitCode } = {
@@ -18,6 +21,15 @@ const exitCodeOf: { readonly [Failure in MountError['failure']]: ExitCode } = {
 
 /** Other errors pass through. */
 export function mountFailure(error: unknown): unknown {
-  if (!(error instanceof MountError)) return error;
-  return new CommandFailure(exitCodeOf[error.failure], error.message, error);
+  if (error instanceof MountError) {
+    return new CommandFailure(exitCodeOf[error.failure], error.message, error);
+  }
+  if (error instanceof MetadataUnavailable || error instanceof LogUnwritable) {
+    const message = `the volume cannot be opened: ${error.message}; see \`tartan status\``;
+    return new CommandFailure(exitCodes.unavailable, message, error);
+  }
+  if (error instanceof CoordinatorUnavailable) {
+    return new CommandFailure(exitCodes.unavailable, `${error.message}; run \`tartan up\` again`, error);
+  }
+  return error;
 }

@@ -40,7 +40,13 @@ export async function runMountProcess(layout: VolumeLayout, settings: MountSetti
   await runLongLived(MOUNT, {
     log,
     logFile: layout.logFile(MOUNT),
-    start: (reporter) => startMount(realPlatform({ log }), layout, settings, reporter),
+    start: async (reporter) => {
+      try {
+        return await startMount(realPlatform({ log }), layout, settings, reporter);
+      } catch (error) {
+        throw mountFailure(error);
+      }
+    },
   });
 }
 
@@ -77,7 +83,7 @@ async function startMount(
     });
   } catch (error) {
     await opened.close();
-    throw mountFailure(error);
+    throw error;
   }
   const closer = closeOnce(mount, opened);
   const server = await serveRpc(

@@ -1,7 +1,9 @@
 /** What the machine must offer before a volume can be mounted, checked first so that nothing is half started. */
-import { accessSync, constants, existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { MIB } from '../../base/units.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
+import { formatSize } from './sizes.ts';
 
 const FUSE_DEVICE = '/dev/fuse';
 
@@ -27,6 +29,26 @@ export function requireFuse(): void {
       'fusermount3 is missing, and only root can mount without it: install it with `sudo apt-get install fuse3`',
     );
   }
+}
+
+/** Journals and databases of a node before the first byte is stored. */
+const NEW_NODE_BYTES = 24 * MIB;
+/** Logs and databases need a little to start with, even if only to delete something. */
+const START_BYTES = 8 * MIB;
+
+/** `newNodes` is 0 for a volume that exists. */
+export function requireSpace(directory: string, newNodes: number): void {
+  const neededBytes = START_BYTES + newNodes * NEW_NODE_BYTES;
+  let existing = directory;
+  while (!existsSync(existing)) existing = dirname(existing);
+  const { bavail, bsize } = statfsSync(existing);
+  const freeBytes = bavail * bsize;
+  if (freeBytes >= neededBytes) return;
+  throw new CommandFailure(
+    exitCodes.ioError,
+    `the disk of ${directory} has ${formatSize(freeBytes)} left and ${formatSize(neededBytes)} are needed: ` +
+      'free some, or choose another --dir',
+  );
 }
 
 function onPath(command: string): boolean {
