@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
-import { TestVolume, tartan } from './support/volume.ts';
+import { TestVolume, tartan, tartanCommand } from './support/volume.ts';
 
 const isMounted = (path: string): boolean =>
   readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
@@ -125,6 +126,54 @@ describe('a volume', () => {
     const outcome = volume.try('up', '--nodes', '7');
     expect(outcome.status).toBe(78);
     expect(outcome.stderr).toMatch(/--nodes is 5 and not 7/);
+  });
+});
+
+describe('a volume that is told to', () => {
+  let volume: TestVolume;
+  beforeEach(() => {
+    volume = new TestVolume({ nodes: 3 });
+  });
+  afterEach((context) => volume.destroy(context));
+
+  test('restart its processes brings back a node and a mount that were killed', async () => {
+    volume.up('--restart');
+    writeFileSync(volume.path('file'), 'x');
+    execFileSync('sync', ['-f', volume.mountPoint]);
+    const before = volume.status();
+    process.kill(before.nodes[0]?.pid ?? 0, 'SIGKILL');
+    process.kill(before.mounts[0]?.pid ?? 0, 'SIGKILL');
+    await expect.poll(() => volume.status().health, { timeout: 20_000 }).toBe('healthy');
+    const after = volume.status();
+    expect(after.nodes[0]?.pid).not.toBe(before.nodes[0]?.pid);
+    expect(readFileSync(volume.path('file'), 'utf8')).toBe('x');
+  });
+
+  test('stay in the foreground stops when it is interrupted', async () => {
+    const args = ['up', volume.mountPoint, '--dir', volume.state, '--nodes', '3', '--foreground'];
+    const foreground = spawn(process.execPath, [tartanCommand, ...args], { stdio: 'ignore' });
+    await expect.poll(() => isMounted(volume.mountPoint), { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => volume.status().health, { timeout: 10_000 }).toBe('healthy');
+    foreground.kill('SIGINT');
+    const [code] = await once(foreground, 'exit');
+    expect(code).toBe(0);
+    expect(isMounted(volume.mountPoint)).toBe(false);
+    expect(volume.pids()).toEqual([]);
+  });
+
+  test("mount by mount(8)'s helper does, and uses mount(8)'s exit codes", () => {
+    volume.up();
+    volume.run('down');
+    const helper = join(volume.base, 'mount.tartan');
+    symlinkSync(tartanCommand, helper);
+    const mount = (...args: string[]) => spawnSync(helper, args, { encoding: 'utf8' });
+    expect(mount(volume.state, volume.mountPoint, '-o', 'rw,nofail').status).toBe(0);
+    expect(isMounted(volume.mountPoint)).toBe(true);
+    expect(mount(volume.state).status).toBe(1);
+    expect(mount(volume.state, '/proc', '-o', 'rw')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('mount.tartan: /proc is busy'),
+    });
   });
 });
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { StatusReport } from '../../../src/cli/status/status-report.ts';
 
-const command = fileURLToPath(new URL('../../../bin/tartan.js', import.meta.url));
+export const tartanCommand = fileURLToPath(new URL('../../../bin/tartan.js', import.meta.url));
 const COMMAND_TIMEOUT_MS = 90_000;
 
 export interface Outcome {
@@ -19,7 +19,7 @@ export interface Outcome {
 
 /** Runs `tartan`. */
 export function tartan(...args: string[]): Outcome {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [tartanCommand, ...args], {
     encoding: 'utf8',
     timeout: COMMAND_TIMEOUT_MS,
   });
