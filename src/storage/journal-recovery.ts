@@ -49,7 +49,11 @@ class Recovery {
   readonly #platform: Platform;
   readonly #files: JournalFiles;
   readonly #state: JournalSlotState;
+  /** Holds `#windowBytes` bytes of `#windowFile` from `#windowStart` on. Kept from frame to frame: each byte is read about once. */
   readonly #window: Buffer;
+  #windowFile: JournalFile | undefined;
+  #windowStart = 0;
+  #windowBytes = 0;
   readonly #index: JournalIndex<JournalFile>;
   /** Frames that do not connect were seen since the last one that did. */
   #gap = false;
@@ -124,36 +128,41 @@ class Recovery {
 
   /** First valid frame at or behind `from`. Where none begins the search goes on page by page to the end of the file. */
   async #nextFrame(file: JournalFile, from: number): Promise<Found | undefined> {
-    let windowStart = from;
-    let got = 0;
     for (let offset = from; offset < this.#files.fileBytes; offset += BLOCK_BYTES) {
-      if (offset + BLOCK_BYTES > windowStart + got) {
-        windowStart = offset;
-        got = await this.#fill(file, offset);
-        if (got < BLOCK_BYTES) return undefined;
+      if (!this.#inWindow(file, offset, BLOCK_BYTES)) {
+        await this.#fill(file, offset);
+        if (this.#windowBytes < BLOCK_BYTES) return undefined;
       }
-      const lengthBytes = this.#lengthAt(file, offset, offset - windowStart, got);
+      const lengthBytes = this.#lengthAt(file, offset);
       if (lengthBytes === undefined) continue;
-      if (offset + lengthBytes > windowStart + got) {
-        windowStart = offset;
-        got = await this.#fill(file, offset);
-        if (got < lengthBytes) continue;
+      if (!this.#inWindow(file, offset, lengthBytes)) {
+        await this.#fill(file, offset);
+        if (this.#windowBytes < lengthBytes) continue;
       }
-      const start = offset - windowStart;
+      const start = offset - this.#windowStart;
       const frame = this.#decode(file, offset, this.#window.subarray(start, start + lengthBytes));
       if (frame !== undefined) return { frame, offset, lengthBytes };
     }
     return undefined;
   }
 
-  #fill(file: JournalFile, offset: number): Promise<number> {
-    const lengthBytes = Math.min(WINDOW_BYTES, this.#files.fileBytes - offset);
-    return file.file.read([this.#window.subarray(0, lengthBytes)], offset);
+  #inWindow(file: JournalFile, offset: number, lengthBytes: number): boolean {
+    const end = this.#windowStart + this.#windowBytes;
+    return this.#windowFile === file && offset >= this.#windowStart && offset + lengthBytes <= end;
   }
 
-  #lengthAt(file: JournalFile, offset: number, start: number, got: number): number | undefined {
+  async #fill(file: JournalFile, offset: number): Promise<void> {
+    const lengthBytes = Math.min(WINDOW_BYTES, this.#files.fileBytes - offset);
+    this.#windowFile = undefined;
+    this.#windowBytes = await file.file.read([this.#window.subarray(0, lengthBytes)], offset);
+    this.#windowStart = offset;
+    this.#windowFile = file;
+  }
+
+  #lengthAt(file: JournalFile, offset: number): number | undefined {
+    const start = offset - this.#windowStart;
     try {
-      const lengthBytes = frameLength(this.#window.subarray(start, got), file.lap, offset);
+      const lengthBytes = frameLength(this.#window.subarray(start, this.#windowBytes), file.lap, offset);
       return lengthBytes === undefined || lengthBytes === 0 || lengthBytes > WINDOW_BYTES
         ? undefined
         : lengthBytes;
