@@ -29,7 +29,8 @@ export class FragmentLocations {
   }
 
   find(record: SegmentRecord, position: number): FragmentLocation | undefined {
-    const found = this.#segments.get(record.segmentId)?.[position];
+    // Not a use in the sense of the cache: re-ordering it at each read costs more than the entry that is dropped a little early.
+    const found = this.#segments.peek(record.segmentId)?.[position];
     if (found === undefined) return undefined;
     if (found.nodeId !== record.nodes[position] || found.generation !== record.generation) return undefined;
     return found.location;

@@ -73,7 +73,7 @@ export class LocalFiles {
 
   find(link: NodeLink, fileId: number): LocalFile | undefined {
     if (this.#clients.get(link.id) !== link.client) return undefined;
-    return this.#files.get(link.id * FILES_PER_NODE + fileId);
+    return this.#files.peek(link.id * FILES_PER_NODE + fileId);
   }
 
   /** undefined: the node does not hand it out; read through the node. */
