@@ -12,9 +12,10 @@ export function thingsToTry(volume: VolumeFile, layout: VolumeLayout): string {
   const tartan = process.env.npm_lifecycle_event === undefined ? 'tartan' : 'npx tartan';
   const which = volumeArgument(volume, layout);
   const victim = volume.nodes.at(-1);
+  const nodes = volume.nodes.length === 1 ? 'one node' : `${volume.nodes.length} nodes`;
   const lines = [
     '',
-    `${volume.mountPoint} is ready: ${volume.dataFragments} data + ${volume.parityFragments} parity over ${volume.nodes.length} nodes. Try:`,
+    `${volume.mountPoint} is ready: ${volume.dataFragments} data + ${volume.parityFragments} parity over ${nodes}. Try:`,
     '',
     `  cp -a /usr/share/doc ${volume.mountPoint} && ${tartan} explain ${volume.mountPoint}/doc/bash/copyright`,
   ];

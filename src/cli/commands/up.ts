@@ -97,7 +97,7 @@ function openVolume(
     frontend: options.frontend ?? 'native',
   });
   step.done(
-    `${name} created in ${layout.directory}: ${nodes} nodes, ` +
+    `${name} created in ${layout.directory}: ${nodes} ${nodes === 1 ? 'node' : 'nodes'}, ` +
       `${shape.dataFragments} data + ${shape.parityFragments} parity`,
   );
   return { layout, volume: readVolumeFile(layout) };

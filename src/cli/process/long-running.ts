@@ -11,6 +11,8 @@ import { type StartupReporter, startupReporter } from './startup-report.ts';
 const CLOSE_TIMEOUT_MS = 30_000;
 
 export interface LongRunning {
+  /** Of the volume: shown beside the name by ps(1). */
+  readonly directory: string;
   readonly log: Logger;
   /** The file that standard error goes to, if it was started by a supervisor. */
   readonly logFile: string | undefined;
@@ -21,7 +23,7 @@ export interface LongRunning {
 /** Resolves when the process is up; it then lives until a signal. */
 export async function runLongLived(name: string, running: LongRunning): Promise<void> {
   const { log, logFile } = running;
-  process.title = `tartan ${name}`;
+  process.title = `tartan ${name} ${running.directory}`;
   const reporter = startupReporter(logFile !== undefined);
   if (logFile !== undefined) keepLogBounded(logFile);
   const die = (event: string, error: unknown): never => {

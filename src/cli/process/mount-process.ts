@@ -38,6 +38,7 @@ const SETTLE_TIMEOUT_MS = 3_000;
 export async function runMountProcess(layout: VolumeLayout, settings: MountSettings): Promise<void> {
   const log = realLogger();
   await runLongLived(MOUNT, {
+    directory: layout.directory,
     log,
     logFile: layout.logFile(MOUNT),
     start: async (reporter) => {

@@ -20,6 +20,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
   const log: Logger = realLogger().child({ node: id });
   const pidFile = layout.pidFile(name);
   await runLongLived(name, {
+    directory: layout.directory,
     log,
     logFile: supervised ? layout.logFile(name) : undefined,
     start: async (reporter) => {

@@ -31,6 +31,7 @@ export async function runSupervisorProcess(layout: VolumeLayout): Promise<void> 
   const log = realLogger();
   const platform = realPlatform({ log });
   await runLongLived(SUPERVISOR, {
+    directory: layout.directory,
     log,
     logFile: layout.logFile(SUPERVISOR),
     start: () => startSupervisor(platform, layout),
