@@ -22,10 +22,6 @@ export class Handles {
     this.#inodes = inodes;
   }
 
-  get count(): number {
-    return this.#handles.size;
-  }
-
   open(state: InodeState): number {
     state.openHandles += 1;
     const number = this.#next++;

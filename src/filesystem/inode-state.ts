@@ -88,10 +88,6 @@ export class InodeTable {
     return this.#states.size;
   }
 
-  states(): IterableIterator<InodeState> {
-    return this.#states.values();
-  }
-
   find(inode: number): InodeState | undefined {
     return this.#states.get(inode);
   }

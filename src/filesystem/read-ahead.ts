@@ -109,10 +109,6 @@ export class ReadAhead {
     this.#reads = reads;
   }
 
-  get chunkCount(): number {
-    return this.#chunkCount;
-  }
-
   /** Reads a range that lies within the file. */
   read(stream: ReadStream, offsetBytes: number, lengthBytes: number): MaybePromise<ReadResult> {
     const { state } = stream;

@@ -393,6 +393,7 @@ class TartanFileSystem implements FileSystem {
     } finally {
       this.#readAhead.close();
       this.#flusher.close();
+      this.#metadata.onSegmentDead = undefined;
     }
   }
 
