@@ -43,8 +43,10 @@ export class EtcdGateway {
   async call(path: string, request: Json, kind: 'read' | 'write'): Promise<Json> {
     const json = JSON.stringify(request);
     let reason = 'no endpoints';
+    // A stream that ends meanwhile changes the preference; this call still visits each endpoint once.
+    const first = this.#preferred;
     for (let attempt = 0; attempt < this.#endpoints.length; attempt++) {
-      const index = (this.#preferred + attempt) % this.#endpoints.length;
+      const index = (first + attempt) % this.#endpoints.length;
       try {
         const { status, text } = await this.#http.post(
           `${this.#endpoints[index]}${path}`,

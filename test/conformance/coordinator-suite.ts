@@ -131,6 +131,8 @@ export function coordinatorSuite(start: () => Promise<CoordinatorHarness>): void
     expect(await other.list('alive/')).toHaveLength(2);
     const events: string[] = [];
     const unwatch = other.watch('alive/', (event) => events.push(describeEvent(event)));
+    // A watch tells what is there when it begins, and changes from then on.
+    await eventually(() => events.length === 2);
     await lease.revoke();
     expect(await other.list('alive/')).toEqual([]);
     await eventually(() => events.includes('alive/1 deleted') && events.includes('alive/2 deleted'));
