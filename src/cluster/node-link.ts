@@ -23,6 +23,8 @@ export interface NodeLinkOptions {
 }
 
 const FIRST_RETRY_MS = 20;
+/** So many attempts in a row that met nobody: the node is away, not just starting. */
+const AWAY_ATTEMPTS = 4;
 const LONGEST_RETRY_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 2_000;
 /** A timer that is later than this means that this process stood still. */
@@ -52,6 +54,7 @@ export class Link implements NodeLink {
   #pingSentMs: number | undefined;
   #slowSinceMs = 0;
   #closed = false;
+  #failedAttempts = 0;
 
   constructor(
     platform: Platform,
@@ -68,6 +71,11 @@ export class Link implements NodeLink {
 
   get state(): NodeState {
     return this.#state;
+  }
+
+  /** Nobody answers at its address: it does not seem to be about to come up. */
+  get isAway(): boolean {
+    return this.#failedAttempts >= AWAY_ATTEMPTS;
   }
 
   get domain(): string {
@@ -120,6 +128,7 @@ export class Link implements NodeLink {
         client.close();
         return;
       }
+      this.#failedAttempts = 0;
       this.#client = client;
       client.onClose = () => this.#reconnect();
       this.#ping(CONNECT_TIMEOUT_MS);
@@ -129,6 +138,7 @@ export class Link implements NodeLink {
       if (error.reason === 'refused') {
         this.#platform.log.warn('node-refuses-connection', { node: this.id, reason: error.message });
       }
+      this.#failedAttempts++;
       this.#retryLater();
     }
   }

@@ -19,6 +19,7 @@ export interface NodeLinksOptions {
 
 const DEFAULT_PING_INTERVAL_MS = 200;
 const DEFAULT_SLOW_AFTER_MS = 600;
+const SETTLE_POLL_MS = 10;
 
 export function nodeLinks(
   platform: Platform,
@@ -70,19 +71,9 @@ class Links implements NodeLinks {
     } catch (error) {
       if (!(error instanceof CoordinatorUnavailable)) throw error;
     }
-    const leftMs = endMs - this.#platform.clock.monotonicMs();
-    if (this.#allUp() || leftMs <= 0) return;
-    await new Promise<void>((resolve) => {
-      const finish = (): void => {
-        timer.cancel();
-        unsubscribe();
-        resolve();
-      };
-      const timer = this.#platform.timers.after(leftMs, finish);
-      const unsubscribe = this.onChange(() => {
-        if (this.#allUp()) finish();
-      });
-    });
+    while (!this.#allSettled() && this.#platform.clock.monotonicMs() < endMs) {
+      await this.#platform.timers.sleep(SETTLE_POLL_MS);
+    }
   }
 
   close(): void {
@@ -92,9 +83,9 @@ class Links implements NodeLinks {
     this.#links.clear();
   }
 
-  #allUp(): boolean {
+  #allSettled(): boolean {
     if (!this.#listed) return false;
-    for (const link of this.#links.values()) if (link.state !== 'up') return false;
+    for (const link of this.#links.values()) if (link.state !== 'up' && !link.isAway) return false;
     return true;
   }
 

@@ -33,7 +33,7 @@ export interface NodeLinks {
   readonly links: ReadonlyMap<number, NodeLink>;
   /** Called after any link's state changed or a node appeared. Returns the unsubscribe function. */
   onChange(listener: (link: NodeLink) => void): () => void;
-  /** Resolves when every registered node is up, or after `timeoutMs`, whichever is first. */
+  /** Resolves when every registered node is up or does not answer at its address again and again, or after `timeoutMs`. */
   settle(timeoutMs: number): Promise<void>;
   close(): void;
 }
