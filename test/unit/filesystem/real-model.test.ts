@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MemoryFileSystem } from '../../model/memory-file-system.ts';
 import { operations, PairedRun } from '../../model/paired-run.ts';
+import { CrashRun, crashSteps } from './crash-run.ts';
 import { patterned, readAll, root } from './harness.ts';
 import { RealWorld } from './real-world.ts';
 
@@ -11,7 +12,8 @@ beforeAll(async () => {
   world = await RealWorld.open();
 });
 afterAll(async () => {
-  await world.close();
+  // Absent if it could not be opened.
+  await (world as RealWorld | undefined)?.close();
 });
 
 it('does what the reference model does, on real nodes', async () => {
@@ -57,4 +59,27 @@ it('what was synced is there after crashes, in the journal or in segments', asyn
       }
     }
   }
+});
+
+it('after crashes of the mount synced bytes are there and no byte is one that never was', async () => {
+  const crashing = {
+    get fileSystem() {
+      return world.fileSystem;
+    },
+    crash: () => world.crash(),
+    slowDown: () => undefined,
+    check: () => undefined,
+  };
+  let runs = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(crashSteps, { minLength: 20, maxLength: 60, size: 'max' }),
+      async (sequence) => {
+        const run = await CrashRun.start(crashing, `crash${runs++}-`);
+        for (const step of sequence) await run.step(step);
+        await run.step({ kind: 'crash', file: 0, offset: 0, length: 1 });
+      },
+    ),
+    { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 3) },
+  );
 });

@@ -44,10 +44,15 @@ export class RealWorld {
 
   static async open(): Promise<RealWorld> {
     const world = new RealWorld();
-    const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
-    world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
-    for (let id = 1; id <= NODES; id++) await world.#startNode(id);
-    await world.#mount();
+    try {
+      const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
+      world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
+      for (let id = 1; id <= NODES; id++) await world.#startNode(id);
+      await world.#mount();
+    } catch (error) {
+      rmSync(world.#directory, { recursive: true, force: true });
+      throw error;
+    }
     return world;
   }
 
