@@ -1,12 +1,15 @@
 // The disk queue: asynchronous file transfers for one thread's event loop, by io_uring or, where that is refused, by
 // the thread pool. Owns the slots of accepted operations; operations beyond what an engine takes at once wait in it.
 //
-// Everything submitted in one turn goes to the kernel together, just before the loop sleeps (or at an explicit flush).
+// What is submitted in one turn goes to the kernel in groups, the last of them just before the loop sleeps (or at an explicit
+// flush): the disk works on the first while the turn goes on. Where the disk has been answering within microseconds the loop waits
+// awake for it, since waking up takes longer.
 // Completions are written as (id, result) pairs into an array that TypeScript shares, and announced once a batch; an
 // id is free again only after that call. TypeScript holds the buffers of accepted operations; this file pins slabs.
 // The environment's end waits for what is in flight, because its memory goes next.
 #include "disk.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 #include "common.h"
@@ -14,6 +17,14 @@
 #define MAX_QUEUED 4096
 #define MAX_POOLED 16
 #define NO_SLOT UINT32_MAX
+// Operations that wait for the end of the turn at most.
+#define GROUP 4
+// How long to wait awake for the first completion. Each success earns credit and each wait in vain costs some; without
+// credit it is tried again only now and then.
+#define AWAKE_NS 40000
+#define MAX_CREDIT 16
+#define COST_OF_WAITING_IN_VAIN 4
+#define RETRY_INTERVAL 64
 
 typedef struct tartan_disk tartan_disk;
 
@@ -34,14 +45,15 @@ struct tartan_disk {
   int32_t *completions;
   uint32_t completion_count, used_slots;
   disk_slot *slots;
-  uint32_t free_head, pending_head, pending_tail;
+  uint32_t free_head, pending_head, pending_tail, pending_count;
+  int awake_credit, awake_skipped;
   uint32_t running;   // with the engine
   uint32_t in_flight; // accepted and not yet announced
   bool uses_ring, closing, finished;
   disk_ring ring;
   uv_poll_t poll;
   uv_prepare_t prepare;
-  uv_idle_t retry;
+  uv_idle_t retry, awake;
   int open_handles;
   int owners; // the JavaScript handle, and the event loop
 };
@@ -70,6 +82,7 @@ static void finish(tartan_disk *disk) {
   napi_delete_reference(disk->env, disk->completions_ref);
   uv_close((uv_handle_t *)&disk->prepare, on_handle_closed);
   uv_close((uv_handle_t *)&disk->retry, on_handle_closed);
+  uv_close((uv_handle_t *)&disk->awake, on_handle_closed);
 }
 
 static void keep_loop_alive(tartan_disk *disk) {
@@ -88,9 +101,13 @@ static void append_pending(tartan_disk *disk, uint32_t id) {
   else
     disk->slots[disk->pending_tail].next = id;
   disk->pending_tail = id;
+  disk->pending_count++;
 }
 
-static void remove_first_pending(tartan_disk *disk) { disk->pending_head = disk->slots[disk->pending_head].next; }
+static void remove_first_pending(tartan_disk *disk) {
+  disk->pending_head = disk->slots[disk->pending_head].next;
+  disk->pending_count--;
+}
 
 // A free slot, or NO_SLOT. Slots are touched only when so many are needed at once.
 static uint32_t take_slot(tartan_disk *disk) {
@@ -186,7 +203,7 @@ static void pool_flush(tartan_disk *disk) {
   }
 }
 
-static void on_retry(uv_idle_t *handle) {}
+static void on_idle(uv_idle_t *handle) {}
 
 static void ring_flush(tartan_disk *disk) {
   while (disk->pending_head != NO_SLOT && disk->running < disk->ring.entries) {
@@ -200,7 +217,7 @@ static void ring_flush(tartan_disk *disk) {
   if (disk_ring_enter(&disk->ring, 0) == 0)
     uv_idle_stop(&disk->retry);
   else
-    uv_idle_start(&disk->retry, on_retry);
+    uv_idle_start(&disk->retry, on_idle);
 }
 
 static void flush(tartan_disk *disk) {
@@ -211,13 +228,39 @@ static void flush(tartan_disk *disk) {
     pool_flush(disk);
 }
 
-static void on_prepare(uv_prepare_t *handle) { flush(handle->data); }
-
-static void on_ring_readable(uv_poll_t *handle, int status, int events) {
-  tartan_disk *disk = handle->data;
+static void deliver(tartan_disk *disk) {
   announce(disk, reap_batch(disk));
   flush(disk);
 }
+
+// True when a completion came while we waited for it.
+static bool wait_awake(tartan_disk *disk) {
+  if (disk->awake_credit <= 0) {
+    if (++disk->awake_skipped < RETRY_INTERVAL) return false;
+    disk->awake_skipped = 0;
+  }
+  uint64_t until = uv_hrtime() + AWAKE_NS;
+  bool came = false;
+  while (!(came = disk_ring_ready(&disk->ring)) && uv_hrtime() < until) sched_yield();
+  int credit = disk->awake_credit + (came ? 1 : -COST_OF_WAITING_IN_VAIN);
+  disk->awake_credit = credit > MAX_CREDIT ? MAX_CREDIT : credit < 0 ? 0 : credit;
+  return came;
+}
+
+// Just before the loop sleeps. After completions the loop takes another round first, so that new requests are seen.
+static void on_prepare(uv_prepare_t *handle) {
+  tartan_disk *disk = handle->data;
+  flush(disk);
+  if (!disk->uses_ring || disk->closing) return;
+  if (disk->running > 0 && wait_awake(disk)) {
+    uv_idle_start(&disk->awake, on_idle);
+    deliver(disk);
+  } else {
+    uv_idle_stop(&disk->awake);
+  }
+}
+
+static void on_ring_readable(uv_poll_t *handle, int status, int events) { deliver(handle->data); }
 
 // --- life ---
 
@@ -227,6 +270,7 @@ static void on_environment_end(napi_async_cleanup_hook_handle hook, void *data) 
   if (disk->finished) return;
   disk->closing = true;
   disk->pending_head = NO_SLOT;
+  disk->pending_count = 0;
   if (disk->uses_ring) {
     while (disk->running > 0 && disk_ring_enter(&disk->ring, 1) == 0) reap_batch(disk);
   } else if (disk->running > 0) {
@@ -251,15 +295,17 @@ static void on_handle_collected(napi_env env, void *data, void *hint) {
 static void start_handles(tartan_disk *disk, uv_loop_t *loop) {
   uv_prepare_init(loop, &disk->prepare);
   uv_idle_init(loop, &disk->retry);
-  disk->prepare.data = disk->retry.data = disk->poll.data = disk;
-  disk->open_handles = 2;
+  uv_idle_init(loop, &disk->awake);
+  disk->prepare.data = disk->retry.data = disk->awake.data = disk->poll.data = disk;
+  disk->open_handles = 3;
   uv_prepare_start(&disk->prepare, on_prepare);
   uv_unref((uv_handle_t *)&disk->prepare);
   uv_unref((uv_handle_t *)&disk->retry);
+  uv_unref((uv_handle_t *)&disk->awake);
   if (!disk->uses_ring) return;
   uv_poll_init(loop, &disk->poll, disk->ring.fd);
   disk->poll.data = disk;
-  disk->open_handles = 3;
+  disk->open_handles = 4;
   uv_poll_start(&disk->poll, UV_READABLE, on_ring_readable);
   uv_unref((uv_handle_t *)&disk->poll);
 }
@@ -315,6 +361,7 @@ static napi_value accept_request(tartan_disk *disk, const disk_request *request)
   for (int i = 0; i < request->part_count; i++) slot->slabs[i] = tartan_slab_pin(request->parts[i].iov_base);
   append_pending(disk, id);
   if (disk->in_flight++ == 0) keep_loop_alive(disk);
+  if (disk->uses_ring && disk->pending_count >= GROUP) ring_flush(disk);
   return tartan_number(disk->env, id);
 }
 

@@ -55,6 +55,8 @@ void disk_ring_close(disk_ring *ring);
 bool disk_ring_push(disk_ring *ring, const disk_request *request, uint32_t id);
 // Hands what was pushed to the kernel, and waits for `wait_count` completions.
 int disk_ring_enter(disk_ring *ring, unsigned wait_count);
+// Does a completion wait?
+bool disk_ring_ready(const disk_ring *ring);
 bool disk_ring_reap(disk_ring *ring, uint32_t *id, int32_t *outcome);
 
 #endif

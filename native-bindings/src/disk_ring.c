@@ -123,6 +123,10 @@ int disk_ring_enter(disk_ring *ring, unsigned wait_count) {
   return -EAGAIN;
 }
 
+bool disk_ring_ready(const disk_ring *ring) {
+  return *ring->cq_head != __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+}
+
 bool disk_ring_reap(disk_ring *ring, uint32_t *id, int32_t *outcome) {
   unsigned head = *ring->cq_head;
   if (head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE)) return false;

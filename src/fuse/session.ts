@@ -50,6 +50,8 @@ export class Session {
   readonly #initialization = deferred<InitReply>();
   readonly #end = deferred<void>();
   #isOver = false;
+  /** Waiting for room: nothing may be received. */
+  #isPaused = false;
 
   constructor(connect: TransportFactory, options: SessionOptions) {
     this.fileSystem = options.fileSystem;
@@ -135,8 +137,9 @@ export class Session {
     if (outcome !== 'other-major') this.#initialization.resolve(outcome);
   }
 
-  #receive(): void {
-    for (let count = 0; count < MAX_REQUESTS_PER_TURN; count++) {
+  /** `handled`: requests that were answered just before, so that the next one may be about to come. */
+  #receive(handled = 0): void {
+    for (let count = handled; count < MAX_REQUESTS_PER_TURN; count++) {
       const landing = this.fileSystem.writeLanding();
       if (landing === undefined) {
         this.#waitForRoom();
@@ -155,9 +158,13 @@ export class Session {
   }
 
   #waitForRoom(): void {
+    this.#isPaused = true;
     this.#channel.poll(false);
     this.fileSystem.whenWritable().then(
-      () => this.#channel.poll(true),
+      () => {
+        this.#isPaused = false;
+        this.#channel.poll(true);
+      },
       (error: unknown) => {
         this.#report('fuse-landing-failed', error);
         this.close();
@@ -197,6 +204,8 @@ export class Session {
     const { answer, node } = waiting;
     if (waiting.isAnswered) this.#drop(value, answer, node);
     else this.#deliver(waiting.uniqueLow, waiting.uniqueHigh, node, value, answer);
+    // Who waited for this result alone is likely to send the next request at once.
+    if (this.pending.size === 0 && !this.#isPaused && !this.#isOver) this.#receive(1);
   }
 
   #settleFailed(waiting: PendingRequest, error: unknown): void {
