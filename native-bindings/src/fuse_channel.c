@@ -35,6 +35,9 @@ typedef struct {
   size_t request_bytes;
   uint8_t *reply;
   size_t reply_bytes;
+  // The head, and behind it the landing of the last receive.
+  struct iovec receive_iov[1 + MAX_LANDING_PARTS];
+  int landing_parts;
   napi_async_cleanup_hook_handle cleanup;
 } fuse_channel;
 
@@ -171,14 +174,16 @@ static ssize_t read_request(int fd, const struct iovec *iov, int count, int32_t 
   }
 }
 
-// (channel, landingParts, waitMicroseconds) -> bytes of the request, or -EAGAIN; -ENODEV when unmounted
+// (channel, landingParts?, waitMicroseconds) -> bytes of the request, or -EAGAIN; -ENODEV when unmounted. Without landing parts those
+// of the last call are used, which the caller has kept.
 static napi_value receive(napi_env env, napi_callback_info info) {
   napi_value argv[3];
-  struct iovec iov[1 + MAX_LANDING_PARTS];
   fuse_channel *channel = tartan_args(env, info, argv, 3) ? channel_of(env, argv[0]) : NULL;
   if (channel == NULL) return tartan_number(env, -EBADF);
-  int parts = landing_parts(env, argv[1], iov + 1);
-  if (parts < 0) return tartan_number(env, -EINVAL);
+  struct iovec *iov = channel->receive_iov;
+  if (!tartan_is_missing(env, argv[1])) channel->landing_parts = landing_parts(env, argv[1], iov + 1);
+  int parts = channel->landing_parts;
+  if (parts <= 0) return tartan_number(env, -EINVAL);
   iov[0].iov_base = channel->request;
   iov[0].iov_len = FUSE_HEAD_BYTES;
   ssize_t n = read_request(channel->fd, iov, 1 + parts, tartan_int32(env, argv[2], 0));

@@ -22,7 +22,8 @@ export interface FuseAddon {
     onReadable: () => void,
   ): object | number;
   fuseChannelPoll(channel: object, wanted: boolean): number;
-  fuseReceive(channel: object, landing: readonly Uint8Array[], waitMicroseconds: number): number;
+  /** Without a landing: the one of the last call. */
+  fuseReceive(channel: object, landing: readonly Uint8Array[] | undefined, waitMicroseconds: number): number;
   fuseReply(channel: object, headBytes: number, parts: readonly Uint8Array[] | undefined): number;
   fuseNotify(channel: object, message: Uint8Array): Promise<number>;
   fuseChannelClose(channel: object): void;
@@ -54,6 +55,7 @@ export class Channel implements Transport {
   readonly #addon = fuseAddon();
   readonly #handle: object;
   readonly #reply: Reply;
+  #landing: readonly Uint8Array[] | undefined;
   #isClosed = false;
 
   constructor(descriptor: number, request: Request, reply: Reply, onReadable: () => void) {
@@ -72,7 +74,9 @@ export class Channel implements Transport {
 
   /** EAGAIN when nothing came within the time, which is spent awake. */
   receive(landing: readonly Uint8Array[], waitUs: number): number {
-    return this.#addon.fuseReceive(this.#handle, landing, waitUs);
+    const isKnown = landing === this.#landing;
+    this.#landing = landing;
+    return this.#addon.fuseReceive(this.#handle, isKnown ? undefined : landing, waitUs);
   }
 
   send(): number {

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import type { FragmentLocation, FragmentName } from '../format/storage-messages.ts';
+import type { LocalFile } from './local-files.ts';
 
 /** At 4 MiB a segment, 64 GiB of data; some 400 bytes each. */
 const MAX_SEGMENTS = 16_384;
@@ -12,6 +13,8 @@ const MAX_SEGMENTS = 16_384;
 export interface NotedFragment extends FragmentName {
   readonly nodeId: number;
   readonly location: FragmentLocation;
+  /** The reader's: the open file that the fragment lies in. Good while it is not retired. */
+  file?: LocalFile;
 }
 
 export class FragmentLocations {
@@ -28,12 +31,12 @@ export class FragmentLocations {
     }
   }
 
-  find(record: SegmentRecord, position: number): FragmentLocation | undefined {
+  find(record: SegmentRecord, position: number): NotedFragment | undefined {
     // Not a use in the sense of the cache: re-ordering it at each read costs more than the entry that is dropped a little early.
     const found = this.#segments.peek(record.segmentId)?.[position];
     if (found === undefined) return undefined;
     if (found.nodeId !== record.nodes[position] || found.generation !== record.generation) return undefined;
-    return found.location;
+    return found;
   }
 
   forget(segmentId: number, position: number): void {

@@ -54,7 +54,8 @@ export class FragmentReader {
     if (link === undefined || client === undefined) return 'unreachable';
     if (client.local && !read.throughNode) {
       if (this.#stuckReads.has(link.id)) return 'unreachable';
-      const location = this.#locations.find(read.record, read.position) ?? (await this.#locate(link, read));
+      const location =
+        this.#locations.find(read.record, read.position)?.location ?? (await this.#locate(link, read));
       if (typeof location === 'string') return location;
       const file = this.#files.find(link, location.fileId) ?? (await this.#open(link, location));
       if (file !== undefined && !read.cancelled) {
@@ -96,12 +97,17 @@ export class FragmentReader {
    */
   startLocal(read: FragmentRead, done: (ok: boolean) => void): boolean {
     const link = this.#links.links.get(read.nodeId);
-    if (link?.client?.local !== true || this.#stuckReads.has(link.id)) return false;
-    const location = this.#locations.find(read.record, read.position);
-    if (location === undefined) return false;
-    const file = this.#files.find(link, location.fileId);
-    if (file === undefined) return false;
-    this.#readFile(read, file, location, done);
+    if (link?.client?.local !== true) return false;
+    if (this.#stuckReads.size > 0 && this.#stuckReads.has(link.id)) return false;
+    const noted = this.#locations.find(read.record, read.position);
+    if (noted === undefined) return false;
+    let { file } = noted;
+    if (file === undefined || file.isRetired) {
+      file = this.#files.find(link, noted.location.fileId);
+      if (file === undefined) return false;
+      noted.file = file;
+    }
+    this.#readFile(read, file, noted.location, done);
     return true;
   }
 

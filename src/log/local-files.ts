@@ -26,6 +26,11 @@ export class LocalFile {
     this.#log = log;
   }
 
+  /** Not handed out any more: its node's connection is gone, or others took its place. */
+  get isRetired(): boolean {
+    return this.#retired;
+  }
+
   /** `done` gets the bytes read, or a negative errno number. */
   read(into: Uint8Array, positionBytes: number, done: (result: number) => void): void {
     this.#reads++;

@@ -24,6 +24,11 @@ export interface TableOptions<K extends number | string, V extends object> {
 }
 
 const DELETED_WEIGHT = 64;
+/**
+ * A mask: one look-up in eight tells the cache that its record was used. What is used often is among them, and keeping the order of use
+ * costs more than the look-up itself.
+ */
+const RECENCY_SAMPLING = 7;
 
 export interface FrozenRecord {
   readonly key: string;
@@ -39,6 +44,7 @@ export class OverlayTable<K extends number | string, V extends object> {
   readonly #early = new Map<K, Buffer>();
   dirtyBytes = 0;
   elides = false;
+  #gets = 0;
 
   constructor(options: TableOptions<K, V>) {
     this.#options = options;
@@ -48,7 +54,9 @@ export class OverlayTable<K extends number | string, V extends object> {
   get(key: K): V | undefined {
     const changed = this.#overlaid(key);
     if (changed !== undefined) return changed ?? undefined;
-    return this.#clean.get(key) ?? this.#load(key);
+    this.#gets = (this.#gets + 1) | 0;
+    const isSample = (this.#gets & RECENCY_SAMPLING) === 0;
+    return (isSample ? this.#clean.get(key) : this.#clean.peek(key)) ?? this.#load(key);
   }
 
   /** undefined: neither overlay knows the record. */
