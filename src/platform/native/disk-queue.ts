@@ -1,6 +1,6 @@
 /**
  * Asynchronous and synchronous file transfers on plain descriptors. What is submitted in one turn of the event loop goes
- * to the kernel in one system call before the loop sleeps. At most MAX_QUEUED operations wait or run; more are
+ * to the kernel in groups of a few, the last of them before the loop sleeps. At most MAX_QUEUED operations wait or run; more are
  * refused with EAGAIN, because a queue's bound is its owner's to keep.
  *
  * Transfers are whole: a write's result is its length, a read's is less than asked only at the end of the file.
