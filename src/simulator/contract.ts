@@ -5,7 +5,7 @@
  * One turn of the scheduler runs one event and then every promise reaction that it caused; nothing of a run depends on real time,
  * on addresses or on the order of a hash table. So a seed names a run.
  */
-import type { Platform, Timer } from '../platform/platform.ts';
+import type { Databases, Disk, Platform, Timer } from '../platform/platform.ts';
 
 /** Virtual time. Events of one moment run in the order in which they were scheduled. */
 export interface Scheduler {
@@ -45,12 +45,33 @@ export interface Trace {
   event(what: string, fields?: Readonly<Record<string, string | number | boolean | undefined>>): void;
 }
 
+/**
+ * Why a run ended badly. crash: an exception or a rejected promise that nobody took; liveness: something that must come did not
+ * come; correctness: a promise was broken.
+ */
+export interface RunFailure {
+  readonly kind: 'crash' | 'liveness' | 'correctness';
+  readonly error: Error;
+  readonly atMs: number;
+}
+
 /** Everything that lives as long as the run. */
 export interface World {
   readonly seed: number;
   readonly scheduler: Scheduler;
   readonly dice: Dice;
   readonly trace: Trace;
+  /** The first failure; the run stops after the event that caused it. */
+  readonly failure: RunFailure | undefined;
+  fail(kind: RunFailure['kind'], error: Error): void;
+}
+
+/** The disk of one machine: files and databases that outlive the processes. Its faults are the implementation's own affair. */
+export interface SimulatedDisk {
+  /** The disk and the databases as one process sees them: open files and database locks go with the gate's death. */
+  platformFor(gate: Gate): { disk: Disk; databases: Databases };
+  /** What was not synced is lost, torn or kept by the dice. The machine has killed its processes before. */
+  losePower(): void;
 }
 
 /** A machine has a disk that outlives its processes. */
