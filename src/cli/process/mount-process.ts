@@ -4,18 +4,11 @@
  * It ends when it is told to, or when somebody else unmounts; in both cases everything that was written is made durable first.
  */
 import { remoteCoordinator } from '../../cluster/coordinator-remote.ts';
-import { nodeLinks } from '../../cluster/node-links.ts';
 import { rpcMethods, rpcStatus } from '../../cluster/rpc.ts';
 import { serveRpc } from '../../cluster/rpc-server.ts';
-import { createFileSystem } from '../../filesystem/tartan-file-system.ts';
+import { openVolume } from '../../filesystem/volume.ts';
 import { type FuseMount, type MountOptions, mountFileSystem } from '../../fuse/mount.ts';
 import { MountError } from '../../fuse/mount-error.ts';
-import { FragmentLocations } from '../../log/fragment-locations.ts';
-import { OrphanSweep } from '../../log/orphan-sweep.ts';
-import { createSegmentReader } from '../../log/segment-reader.ts';
-import { createSegmentWriter } from '../../log/segment-writer.ts';
-import { createWriteSlab } from '../../log/write-slab.ts';
-import { openMetadata } from '../../metadata/open.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { realLogger } from '../../platform/real/logger.ts';
 import { realPlatform } from '../../platform/real/real-platform.ts';
@@ -32,8 +25,6 @@ import { runLongLived } from './long-running.ts';
 import type { StartupReporter } from './startup-report.ts';
 
 const MOUNT = 'mount';
-/** Nodes that are just starting are waited for so long; what is away then is away. */
-const SETTLE_TIMEOUT_MS = 3_000;
 
 export async function runMountProcess(layout: VolumeLayout, settings: MountSettings): Promise<void> {
   const log = realLogger();
@@ -119,50 +110,26 @@ async function openParts(
   settings: MountSettings,
   reporter: StartupReporter,
 ): Promise<Opened> {
-  const volume = readVolumeFile(layout);
+  const { dataFragments, parityFragments, volumeId } = readVolumeFile(layout);
   const key = readVolumeKey(layout);
-  const { dataFragments, parityFragments } = volume;
-  reporter.phase('connecting to the nodes');
   const address = { kind: 'unix', path: layout.supervisorSocket } as const;
   const coordinator = remoteCoordinator(platform, address, { key });
-  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments });
-  const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
-  await links.settle(SETTLE_TIMEOUT_MS);
-  reporter.phase('recovering the metadata');
-  const metadata = await openMetadata(platform, {
+  const parts = await openVolume(platform, {
     coordinator,
-    links,
-    directory: layout.mountDirectory,
+    key,
+    volumeId,
+    dataFragments,
     parityFragments,
-    volumeId: volume.volumeId,
-    primary: `${MOUNT}-${platform.random.bytes(8).toString('hex')}`,
+    directory: layout.mountDirectory,
+    name: MOUNT,
     owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
-  });
-  const locations = new FragmentLocations();
-  const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });
-  const reader = createSegmentReader(platform, { links, locations });
-  reporter.phase('recovering the log');
-  const fileSystem = await createFileSystem(platform, {
-    metadata,
-    writer,
-    reader,
     readOnly: settings.readOnly,
-  });
-  const orphans = new OrphanSweep(platform, {
-    links,
-    term: metadata.term,
-    record: (segmentId) => metadata.segment(segmentId),
-    isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
+    onPhase: (phase) => reporter.phase(phase),
   });
   return {
-    parts: { metadata, writer, reader, fileSystem, links },
+    parts,
     async close() {
-      orphans.close();
-      await fileSystem.close();
-      writer.close();
-      reader.close();
-      await metadata.close();
-      links.close();
+      await parts.close();
       await coordinator.close();
     },
   };

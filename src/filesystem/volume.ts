@@ -1,0 +1,128 @@
+/**
+ * A volume, opened by the process that is its primary: connections to the nodes, the log's writer and reader, the metadata manager
+ * and the file system, put together in the order they need, and taken apart in the reverse one.
+ *
+ * The mount's process puts a front end before it; the simulator drives it as it is. It owns everything it opens, not the coordinator.
+ */
+import type { Coordinator } from '../cluster/coordinator.ts';
+import { nodeLinks } from '../cluster/node-links.ts';
+import type { NodeLinks } from '../cluster/nodes.ts';
+import { FragmentLocations } from '../log/fragment-locations.ts';
+import type { SegmentReader, SegmentWriter } from '../log/log.ts';
+import { OrphanSweep } from '../log/orphan-sweep.ts';
+import { createSegmentReader } from '../log/segment-reader.ts';
+import { createSegmentWriter } from '../log/segment-writer.ts';
+import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../log/write-slab.ts';
+import type { PrimaryManager } from '../metadata/manager.ts';
+import { openMetadata } from '../metadata/open.ts';
+import type { Platform } from '../platform/platform.ts';
+import type { FileSystem } from './file-system.ts';
+import { createFileSystem } from './tartan-file-system.ts';
+
+/** Nodes that are just starting are waited for so long; what is away then is away. */
+const DEFAULT_SETTLE_TIMEOUT_MS = 3_000;
+
+export interface VolumeOptions {
+  readonly coordinator: Coordinator;
+  /** The volume's key. */
+  readonly key: Uint8Array;
+  /** 32 hex digits. */
+  readonly volumeId: string;
+  readonly dataFragments: number;
+  readonly parityFragments: number;
+  /** For the metadata's own view: a cache that may be lost. */
+  readonly directory: string;
+  /** Names the process; what makes it unlike any other is drawn here. */
+  readonly name: string;
+  /** Owner of the root directory of a new volume. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  readonly readOnly?: boolean;
+  readonly settleTimeoutMs?: number;
+  /** How long nodes are waited for before the metadata cannot be opened. */
+  readonly metadataWaitMs?: number;
+  /** Size of the memory for segments on their way. */
+  readonly slab?: WriteSlabOptions;
+  /** Called when a phase of the opening begins. */
+  readonly onPhase?: (phase: string) => void;
+}
+
+export interface Volume {
+  readonly metadata: PrimaryManager;
+  readonly writer: SegmentWriter;
+  readonly reader: SegmentReader;
+  readonly fileSystem: FileSystem;
+  readonly links: NodeLinks;
+  /** Makes everything durable and lets go of it. */
+  close(): Promise<void>;
+}
+
+/** Rejects as openMetadata does; what was opened until then is let go of. */
+export async function openVolume(platform: Platform, options: VolumeOptions): Promise<Volume> {
+  const { coordinator, key, dataFragments, parityFragments } = options;
+  options.onPhase?.('connecting to the nodes');
+  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments }, options.slab);
+  const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
+  try {
+    await links.settle(options.settleTimeoutMs ?? DEFAULT_SETTLE_TIMEOUT_MS);
+    options.onPhase?.('recovering the metadata');
+    const metadata = await openMetadata(platform, {
+      coordinator,
+      links,
+      directory: options.directory,
+      parityFragments,
+      volumeId: options.volumeId,
+      primary: `${options.name}-${platform.random.bytes(8).toString('hex')}`,
+      owner: options.owner,
+      ...(options.metadataWaitMs === undefined ? {} : { waitMs: options.metadataWaitMs }),
+    });
+    options.onPhase?.('recovering the log');
+    return await openLog(platform, options, { metadata, links, slab });
+  } catch (error) {
+    links.close();
+    throw error;
+  }
+}
+
+interface LogParts {
+  readonly metadata: PrimaryManager;
+  readonly links: NodeLinks;
+  readonly slab: WriteSlab;
+}
+
+async function openLog(platform: Platform, options: VolumeOptions, parts: LogParts): Promise<Volume> {
+  const { metadata, links, slab } = parts;
+  const locations = new FragmentLocations();
+  const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });
+  const reader = createSegmentReader(platform, { links, locations });
+  const { readOnly = false } = options;
+  let fileSystem: FileSystem;
+  try {
+    fileSystem = await createFileSystem(platform, { metadata, writer, reader, readOnly });
+  } catch (error) {
+    writer.close();
+    reader.close();
+    await metadata.close();
+    throw error;
+  }
+  const orphans = new OrphanSweep(platform, {
+    links,
+    term: metadata.term,
+    record: (segmentId) => metadata.segment(segmentId),
+    isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
+  });
+  return {
+    metadata,
+    writer,
+    reader,
+    fileSystem,
+    links,
+    async close() {
+      orphans.close();
+      await fileSystem.close();
+      writer.close();
+      reader.close();
+      await metadata.close();
+      links.close();
+    },
+  };
+}
