@@ -5,7 +5,11 @@
  * One turn of the scheduler runs one event and then every promise reaction that it caused; nothing of a run depends on real time,
  * on addresses or on the order of a hash table. So a seed names a run.
  */
+import type { EmbeddedCoordinator } from '../cluster/coordinator-embedded.ts';
+import type { FileSystem } from '../filesystem/file-system.ts';
+import type { Volume } from '../filesystem/volume.ts';
 import type { Databases, Disk, Platform, Timer } from '../platform/platform.ts';
+import type { StorageNode } from '../storage/storage-node.ts';
 
 /** Virtual time. Events of one moment run in the order in which they were scheduled. */
 export interface Scheduler {
@@ -90,4 +94,83 @@ export interface SimulatedProcess extends Gate {
   /** As SIGSTOP and SIGCONT: while frozen nothing is delivered; afterwards everything is, in order. */
   freeze(): void;
   thaw(): void;
+}
+
+/** A file system as one process serves it: from its opening until that process dies or is deposed. Never used again afterwards. */
+export interface MountedFileSystem {
+  /** 1 for the first of a run; each recovery or take-over has the next number. */
+  readonly generation: number;
+  readonly volume: Volume;
+  readonly alive: boolean;
+}
+
+/** The process that served the file system is gone: whether the operation happened is unknown until the next mount is looked at. */
+export class MountLost extends Error {
+  override readonly name = 'MountLost';
+}
+
+/** What a workload may use. Everything it draws comes from `dice`, everything it waits for from here. */
+export interface WorkloadContext {
+  readonly world: World;
+  readonly dice: Dice;
+  /** What faults the scenario may bring: with `beyondParity`, EIO is allowed while they last; with `fullDisks`, ENOSPC is. */
+  readonly allowed: { readonly beyondParity: boolean; readonly fullDisks: boolean };
+  /** No new operation may begin: the load ends soon. */
+  readonly stopping: boolean;
+  /** The file system of now; while there is none, waits for the next. Rejects with MountLost when the load ends without one. */
+  mounted(): Promise<MountedFileSystem>;
+  /**
+   * One operation, traced with its outcome. An ErrnoError comes through; MountLost when the process dies under it (the operation's own
+   * promise may then never settle). Any other error fails the run as a crash, and one that takes longer than the run's bound as
+   * a want of liveness.
+   */
+  operate<T>(
+    mount: MountedFileSystem,
+    what: string,
+    fields: Readonly<Record<string, string | number | boolean | undefined>>,
+    run: (fileSystem: FileSystem) => T | Promise<T>,
+  ): Promise<T>;
+  sleep(delayMs: number): Promise<void>;
+}
+
+/** Load on the file system with a model of what must be there. Kept through the whole run, over every mount. */
+export interface Workload {
+  readonly name: string;
+  /** Until `stopping`, or until it has done enough. Called once in each phase of load. */
+  run(context: WorkloadContext): Promise<void>;
+  /**
+   * After the faults have stopped and the cluster is healthy, with nothing else going on: everything the model knows is there, and
+   * nothing else. Reports by throwing CheckFailed.
+   */
+  check(context: WorkloadContext): Promise<void>;
+}
+
+/** A checker or a workload found what must not be. */
+export class CheckFailed extends Error {
+  override readonly name = 'CheckFailed';
+}
+
+/** The cluster as checkers see it. */
+export interface ClusterView {
+  readonly dataFragments: number;
+  readonly parityFragments: number;
+  /** Of the mount that serves now. */
+  readonly mount: MountedFileSystem | undefined;
+  /** `storage` is undefined while the node does not run. */
+  readonly nodes: readonly {
+    readonly id: number;
+    readonly machine: SimulatedMachine;
+    readonly storage: StorageNode | undefined;
+  }[];
+  /** The engine itself, while its process runs. */
+  readonly coordinator: EmbeddedCoordinator | undefined;
+}
+
+/** Looks for a broken invariant. Reports by throwing CheckFailed. */
+export interface Checker {
+  readonly name: string;
+  /** After many events while load and faults go on; must be cheap and true in any state. */
+  step?(cluster: ClusterView): void;
+  /** When faults have stopped, load has ended and the cluster is healthy. */
+  phase?(cluster: ClusterView, world: World): Promise<void>;
 }
