@@ -70,12 +70,63 @@ export interface World {
   fail(kind: RunFailure['kind'], error: Error): void;
 }
 
-/** The disk of one machine: files and databases that outlive the processes. Its faults are the implementation's own affair. */
+/** The machine's disk: outlives the machine's processes, and loses on power loss what was not synced. */
 export interface SimulatedDisk {
-  /** The disk and the databases as one process sees them: open files and database locks go with the gate's death. */
-  platformFor(gate: Gate): { disk: Disk; databases: Databases };
-  /** What was not synced is lost, torn or kept by the dice. The machine has killed its processes before. */
+  /** The disk and the databases on it as one process sees them. Its locks and open files end with the process. */
+  platformFor(gate: Gate): { readonly disk: Disk; readonly databases: Databases };
+  /** What is synced stays; of the rest the dice choose. What the processes had under way is decided first, as if they were killed. */
   losePower(): void;
+  readonly faults: DiskFaults;
+  readonly counters: Readonly<DiskCounters>;
+}
+
+/** Everything that can be wrong with a disk. All off at first. */
+export interface DiskFaults {
+  /** Changes the rates that are named, from the next operation on. */
+  set(rates: Partial<DiskFaultRates>): void;
+  /** Turns every rate off, and the slowness and the stall; what is rotten on the disk stays so. */
+  clear(): void;
+  /** Shrinking below what is used leaves no room. */
+  setCapacity(totalBytes: number): void;
+  /** Latencies are multiplied by it; 1 is the usual speed. */
+  setSlowness(factor: number): void;
+  /** Nothing completes before this much time is over. */
+  stick(durationMs: number): void;
+  /** Flips one bit of the byte at this place. False: nothing is stored there. */
+  rot(path: string, positionBytes: number): boolean;
+  /** The same at a stored byte that the dice choose among the files with such paths. Undefined: there is none. */
+  rotSomewhere(matches: (path: string) => boolean): { path: string; positionBytes: number } | undefined;
+  /** The database can no longer be opened (ECORRUPT) until it is destroyed. False: there is none. */
+  corruptDatabase(path: string): boolean;
+}
+
+/** Probabilities in [0, 1], for each operation. */
+export interface DiskFaultRates {
+  /** A read fails with EIO. */
+  readonly readErrors: number;
+  /** A write fails with EIO; some of its sectors may have been written. */
+  readonly writeErrors: number;
+  /** A sync fails with EIO. */
+  readonly syncErrors: number;
+  /** A write is acknowledged and never gets to the disk. */
+  readonly lostWrites: number;
+  /** A write is acknowledged and lands elsewhere in the same file. */
+  readonly misdirectedWrites: number;
+  /** Which files these happen to; all at first. Databases have switches of their own. */
+  readonly files: (path: string) => boolean;
+}
+
+export interface DiskCounters {
+  reads: number;
+  writes: number;
+  syncs: number;
+  readBytes: number;
+  writtenBytes: number;
+  /** Faults that struck, of any kind, and power losses. */
+  faults: number;
+  powerLosses: number;
+  /** Sectors that were written, not synced, and lost with the power. */
+  lostSectors: number;
 }
 
 /** A machine has a disk that outlives its processes. */
@@ -173,63 +224,4 @@ export interface Checker {
   step?(cluster: ClusterView): void;
   /** When faults have stopped, load has ended and the cluster is healthy. */
   phase?(cluster: ClusterView, world: World): Promise<void>;
-}
-
-/** The machine's disk: outlives the machine's processes, and loses on power loss what was not synced. */
-export interface SimulatedDisk {
-  /** The disk and the databases on it as one process sees them. Its locks and open files end with the process. */
-  platformFor(gate: Gate): { readonly disk: Disk; readonly databases: Databases };
-  /** What is synced stays; of the rest the dice choose. What the processes had under way is decided first, as if they were killed. */
-  losePower(): void;
-  readonly faults: DiskFaults;
-  readonly counters: Readonly<DiskCounters>;
-}
-
-/** Everything that can be wrong with a disk. All off at first. */
-export interface DiskFaults {
-  /** Changes the rates that are named, from the next operation on. */
-  set(rates: Partial<DiskFaultRates>): void;
-  /** Turns every rate off, and the slowness and the stall; what is rotten on the disk stays so. */
-  clear(): void;
-  /** Shrinking below what is used leaves no room. */
-  setCapacity(totalBytes: number): void;
-  /** Latencies are multiplied by it; 1 is the usual speed. */
-  setSlowness(factor: number): void;
-  /** Nothing completes before this much time is over. */
-  stick(durationMs: number): void;
-  /** Flips one bit of the byte at this place. False: nothing is stored there. */
-  rot(path: string, positionBytes: number): boolean;
-  /** The same at a stored byte that the dice choose among the files with such paths. Undefined: there is none. */
-  rotSomewhere(matches: (path: string) => boolean): { path: string; positionBytes: number } | undefined;
-  /** The database can no longer be opened (ECORRUPT) until it is destroyed. False: there is none. */
-  corruptDatabase(path: string): boolean;
-}
-
-/** Probabilities in [0, 1], for each operation. */
-export interface DiskFaultRates {
-  /** A read fails with EIO. */
-  readonly readErrors: number;
-  /** A write fails with EIO; some of its sectors may have been written. */
-  readonly writeErrors: number;
-  /** A sync fails with EIO. */
-  readonly syncErrors: number;
-  /** A write is acknowledged and never gets to the disk. */
-  readonly lostWrites: number;
-  /** A write is acknowledged and lands elsewhere in the same file. */
-  readonly misdirectedWrites: number;
-  /** Which files these happen to; all at first. Databases have switches of their own. */
-  readonly files: (path: string) => boolean;
-}
-
-export interface DiskCounters {
-  reads: number;
-  writes: number;
-  syncs: number;
-  readBytes: number;
-  writtenBytes: number;
-  /** Faults that struck, of any kind, and power losses. */
-  faults: number;
-  powerLosses: number;
-  /** Sectors that were written, not synced, and lost with the power. */
-  lostSectors: number;
 }
