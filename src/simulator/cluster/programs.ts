@@ -1,0 +1,68 @@
+/**
+ * The programs that run on the simulated machines: the production code of the coordinator, a storage node and a mount without the kernel,
+ * composed as the processes of the command line compose it.
+ */
+
+import { formatAddress } from '../../cluster/address.ts';
+import { coordinatorKeys } from '../../cluster/coordinator.ts';
+import { type EmbeddedCoordinator, openEmbeddedCoordinator } from '../../cluster/coordinator-embedded.ts';
+import { remoteCoordinator } from '../../cluster/coordinator-remote.ts';
+import { coordinatorHandler } from '../../cluster/coordinator-service.ts';
+import { encodeRecord } from '../../cluster/node-record.ts';
+import { serveRpc } from '../../cluster/rpc-server.ts';
+import { openVolume, type Volume } from '../../filesystem/volume.ts';
+import type { Address, Platform } from '../../platform/platform.ts';
+import { type StorageNode, startStorageNode } from '../../storage/storage-node.ts';
+import type { ClusterShape } from './shape.ts';
+
+/** Same for all runs: nobody in here guesses it. */
+const KEY = Buffer.alloc(32, 7);
+const VOLUME_ID = '5a17a17f55a17a17f55a17a17f55a17a';
+const METADATA_WAIT_MS = 8_000;
+
+export interface Layout {
+  readonly shape: ClusterShape;
+  readonly coordinatorAddress: Address;
+  nodeAddress(id: number): Address;
+}
+
+export async function coordinatorProgram(platform: Platform, layout: Layout): Promise<EmbeddedCoordinator> {
+  const database = await platform.databases.open('/coordinator');
+  const engine = await openEmbeddedCoordinator(platform, database);
+  for (let id = 1; id <= layout.shape.nodes; id++) {
+    const key = coordinatorKeys.node(id);
+    const record = { id, address: formatAddress(layout.nodeAddress(id)) };
+    if ((await engine.get(key)) === undefined) await engine.put(key, encodeRecord(record));
+  }
+  await serveRpc(platform, layout.coordinatorAddress, { key: KEY, handler: coordinatorHandler(engine) });
+  return engine;
+}
+
+export function nodeProgram(platform: Platform, layout: Layout, id: number): Promise<StorageNode> {
+  const { nodes, capacityBytes, oneMachine } = layout.shape;
+  return startStorageNode(platform, {
+    directory: `/node-${id}`,
+    nodeId: id,
+    volumeId: VOLUME_ID,
+    key: KEY,
+    address: layout.nodeAddress(id),
+    capacityBytes,
+    diskSharers: oneMachine ? nodes : 1,
+  });
+}
+
+export function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
+  const { dataFragments, parityFragments, segmentBlocks, slotCount } = layout.shape;
+  return openVolume(platform, {
+    coordinator: remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY }),
+    key: KEY,
+    volumeId: VOLUME_ID,
+    dataFragments,
+    parityFragments,
+    directory: `/${name}`,
+    name,
+    owner: { uid: 0, gid: 0 },
+    metadataWaitMs: METADATA_WAIT_MS,
+    slab: { segmentBlocks, slotCount },
+  });
+}

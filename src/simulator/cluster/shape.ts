@@ -1,0 +1,46 @@
+/** What a simulated cluster is made of: drawn from the seed within what a scenario asks for, and printed with a failure. */
+import { MIB } from '../../base/units.ts';
+import type { Dice } from '../contract.ts';
+
+export interface ClusterShape {
+  readonly nodes: number;
+  readonly dataFragments: number;
+  readonly parityFragments: number;
+  /** Everything on one machine, over Unix sockets; otherwise a machine for each process, over TCP. */
+  readonly oneMachine: boolean;
+  /** What fragments may take on each node. */
+  readonly capacityBytes: number;
+  /** Of full segments: small ones make rare paths common. */
+  readonly segmentBlocks: number;
+  readonly slotCount: number;
+}
+
+/** Bounds that a scenario sets; what it leaves out is drawn freely. */
+export interface ShapeLimits {
+  readonly minNodes?: number;
+  readonly maxNodes?: number;
+  readonly parityFragments?: number;
+  readonly oneMachine?: boolean;
+  readonly capacityBytes?: number;
+}
+
+const ROOMY_BYTES = 256 * MIB;
+
+export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
+  const minNodes = limits.minNodes ?? 3;
+  const maxNodes = limits.maxNodes ?? 6;
+  const nodes = minNodes + dice.below(maxNodes - minNodes + 1);
+  const parityFragments = limits.parityFragments ?? (nodes >= 5 && dice.chance(0.4) ? 2 : 1);
+  const widest = nodes - parityFragments;
+  const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
+  return {
+    nodes,
+    dataFragments,
+    parityFragments,
+    oneMachine: limits.oneMachine ?? dice.chance(0.2),
+    capacityBytes: limits.capacityBytes ?? ROOMY_BYTES,
+    // A multiple of every number of data fragments is not needed: fragments are padded.
+    segmentBlocks: dice.pick([24, 40, 60, 96]),
+    slotCount: 6 + dice.below(6),
+  };
+}
