@@ -32,8 +32,11 @@ async function attachByKernel(options: DeviceOptions): Promise<number> {
   if (result === 0) return descriptor;
   addon.fuseCloseDescriptor(descriptor);
   const code = getSystemErrorName(result);
-  const failure = code === 'EPERM' ? 'no-permission' : 'failed';
-  throw new MountError(failure, `cannot mount on ${options.mountPoint}: ${code}`);
+  if (code !== 'EPERM') throw new MountError('failed', `cannot mount on ${options.mountPoint}: ${code}`);
+  throw new MountError(
+    'no-permission',
+    `this process may not mount, not even as root, so ${options.mountPoint} cannot be: start the container with --cap-add SYS_ADMIN`,
+  );
 }
 
 async function attachByHelper(options: DeviceOptions): Promise<number> {

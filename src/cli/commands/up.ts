@@ -5,7 +5,11 @@
 import { type Command, Option } from 'commander';
 import { mountAt } from '../../fuse/mount-table.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import { ensureSupervisor, type SupervisorClient } from '../supervisor/supervisor-client.ts';
+import {
+  attachSupervisor,
+  ensureSupervisor,
+  type SupervisorClient,
+} from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { canonicalMountPoint, detachMount, prepareMountPoint, probeMount } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
@@ -21,6 +25,7 @@ import {
 } from '../volume/volume-file.ts';
 import { defaultMountPoint, type VolumeLayout } from '../volume/volume-layout.ts';
 import { DEFAULT_NODES, DEFAULT_PARITY, stripeShape } from '../volume/volume-shape.ts';
+import { bringDown } from './down.ts';
 import { stayInForeground } from './foreground.ts';
 import { parseCapacity, parseCount } from './numbers.ts';
 import { commandPlatform } from './session.ts';
@@ -145,36 +150,52 @@ export async function bringUp(
   volume: VolumeFile,
   options: BringUpOptions,
 ): Promise<void> {
-  const source = mountSource(volume.name, layout);
-  prepareMountPoint(volume.mountPoint, source);
-  const supervisor = await ensureSupervisor(commandPlatform(), layout);
+  prepareMountPoint(volume.mountPoint, mountSource(volume.name, layout));
+  const running = await attachSupervisor(commandPlatform(), layout);
+  const supervisor = running ?? (await ensureSupervisor(commandPlatform(), layout));
   try {
     if (options.restart) await supervisor.run({ command: 'set-restart', restart: true });
     await startNodes(supervisor, options.steps);
-    const step = options.steps.begin('mount');
-    if (await isServed(supervisor, volume.mountPoint)) {
-      step.done(`${volume.mountPoint} is mounted already`);
-      return;
-    }
-    // Nobody serves it: a killed process left it behind.
-    if (mountAt(volume.mountPoint) !== undefined) detachMount(volume.mountPoint);
-    await whileReporting(
-      supervisor.run({
-        command: 'start-mount',
-        mount: { mountPoint: volume.mountPoint, frontend: volume.frontend, readOnly: options.readOnly },
-      }),
-      async () => step.update((await supervisor.facts()).mount?.detail ?? ''),
-    );
-    if (probeMount(volume.mountPoint) !== 'answering') {
-      throw new CommandFailure(
-        exitCodes.unavailable,
-        `${volume.mountPoint} is mounted and does not answer; see ${layout.logFile('mount')}`,
-      );
-    }
-    step.done(`${source} at ${volume.mountPoint}`);
+    await mountHere(supervisor, layout, volume, options);
+  } catch (error) {
+    // Where nothing can ever be mounted, nodes are of no use to anybody: what was started for it does not stay.
+    if (running === undefined && isForTheUserToSetRight(error)) await bringDown(layout, true, silentSteps);
+    throw error;
   } finally {
     supervisor.close();
   }
+}
+
+function isForTheUserToSetRight(error: unknown): boolean {
+  if (!(error instanceof CommandFailure)) return false;
+  return error.exitCode === exitCodes.permission || error.exitCode === exitCodes.configuration;
+}
+
+async function mountHere(
+  supervisor: SupervisorClient,
+  layout: VolumeLayout,
+  volume: VolumeFile,
+  options: BringUpOptions,
+): Promise<void> {
+  const { mountPoint, frontend } = volume;
+  const step = options.steps.begin('mount');
+  if (await isServed(supervisor, mountPoint)) {
+    step.done(`${mountPoint} is mounted already`);
+    return;
+  }
+  // Nobody serves it: a killed process left it behind.
+  if (mountAt(mountPoint) !== undefined) detachMount(mountPoint);
+  await whileReporting(
+    supervisor.run({ command: 'start-mount', mount: { mountPoint, frontend, readOnly: options.readOnly } }),
+    async () => step.update((await supervisor.facts()).mount?.detail ?? ''),
+  );
+  if (probeMount(mountPoint) !== 'answering') {
+    throw new CommandFailure(
+      exitCodes.unavailable,
+      `${mountPoint} is mounted and does not answer; see ${layout.logFile('mount')}`,
+    );
+  }
+  step.done(`${mountSource(volume.name, layout)} at ${mountPoint}`);
 }
 
 /**

@@ -30,6 +30,8 @@ export interface VolumeShape {
   readonly nodes?: number;
   readonly parity?: number;
   readonly capacity?: string;
+  /** Where state and mount lie: side by side, or where the command puts them for a user whose home is `home`. */
+  readonly at?: 'home';
 }
 
 export class TestVolume {
@@ -41,8 +43,8 @@ export class TestVolume {
   constructor(shape: VolumeShape = {}) {
     this.#shape = shape;
     this.base = mkdtempSync('/var/tmp/tartan-e2e-');
-    this.state = join(this.base, 'state');
-    this.mountPoint = join(this.base, 'mnt');
+    this.state = join(this.base, shape.at === 'home' ? 'home/.local/share/tartan/tartan' : 'state');
+    this.mountPoint = join(this.base, shape.at === 'home' ? 'home/tartan' : 'mnt');
   }
 
   static up(shape: VolumeShape = {}): TestVolume {
