@@ -53,6 +53,8 @@ export interface RedoSink {
   /** `bytes` are the blocks of the runs, one behind the other in the order of the runs. */
   commitInline(segmentId: number, bytes: Uint8Array, runs: BlockRuns): void;
   forgetSegment(segmentId: number): void;
+  /** A repair: the record of `key` becomes `value`, as it is stored, or goes. Nothing is counted. */
+  setRecord(key: string, value: Uint8Array | undefined): void;
 }
 
 const kinds = {
@@ -67,6 +69,7 @@ const kinds = {
   commitSegment: 9,
   commitInline: 10,
   forgetSegment: 11,
+  setRecord: 12,
 } as const;
 
 const VERSION = 1;
@@ -240,6 +243,13 @@ export class GroupEncoder implements RedoSink {
   forgetSegment(segmentId: number): void {
     this.#kind(kinds.forgetSegment).varint(segmentId);
   }
+
+  setRecord(key: string, value: Uint8Array | undefined): void {
+    const out = this.#kind(kinds.setRecord);
+    out.text(key);
+    out.varint(value === undefined ? 0 : value.length + 1);
+    if (value !== undefined) out.raw(value);
+  }
 }
 
 function time(out: ByteWriter, seconds: number, nanoseconds: number): void {
@@ -368,6 +378,11 @@ const operationDecoders: Record<number, OperationDecoder> = {
     sink.commitInline(segmentId, input.raw(blocksOf(runs) * BLOCK_BYTES), runs);
   },
   [kinds.forgetSegment]: (input, sink) => sink.forgetSegment(input.varint()),
+  [kinds.setRecord]: (input, sink) => {
+    const key = input.text();
+    const codedBytes = input.varint();
+    sink.setRecord(key, codedBytes === 0 ? undefined : Buffer.from(input.raw(codedBytes - 1)));
+  },
 };
 
 function decodeNewInode(input: ByteReader): InodeRecord {

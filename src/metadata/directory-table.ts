@@ -10,7 +10,7 @@
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import { cookieOfEntryKey, entryKey } from '../format/metadata-keys.ts';
-import { type Checksum, decodeEntry, encodeEntry } from '../format/metadata-records.ts';
+import { type Checksum, decodeEntry, type EntryRecord, encodeEntry } from '../format/metadata-records.ts';
 import { DirectorySlots, type Entry } from './directory-slots.ts';
 import type { FrozenRecord } from './overlay-table.ts';
 import type { StateReader } from './state-reader.ts';
@@ -119,6 +119,14 @@ export class DirectoryTable {
     this.#store({ ...entry, inode: 0, type: 0, name: '' });
     this.#names.set(nameKey(parent, name), REMOVED);
     return entry;
+  }
+
+  /** A repair: the slot becomes `entry`, or nothing. */
+  setSlot(parent: number, cookie: number, entry: EntryRecord | undefined): void {
+    const old = this.#slot(parent, cookie);
+    if (old !== undefined) this.#names.delete(nameKey(parent, old.name));
+    if (entry !== undefined) this.#names.delete(nameKey(parent, entry.name));
+    this.#store({ ...(entry ?? { inode: 0, type: 0, overflow: false, name: '' }), parent, cookie });
   }
 
   #store(entry: Entry): void {

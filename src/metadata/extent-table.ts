@@ -201,6 +201,13 @@ export class ExtentTable {
     return removed;
   }
 
+  /** A repair: nothing is counted. */
+  setChunk(inode: number, index: number, contents: Pick<Chunk, 'pairs' | 'mapped'> | undefined): void {
+    const id = chunkId(inode, index);
+    if (contents === undefined) this.chunks.delete(id);
+    else this.chunks.set(id, { inode, index, ...contents });
+  }
+
   #lose(segmentId: number): void {
     if (segmentId !== this.#lostSegment) {
       this.#countLost();

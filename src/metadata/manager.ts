@@ -6,6 +6,7 @@
  */
 import { posixOutcome } from '../base/errno.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
+import type { ReplicaStore } from '../cluster/replica-store.ts';
 import type { RedoSink } from '../format/journal-entry.ts';
 import { keyLetters, perInodeKey, segmentKey, xattrKey } from '../format/metadata-keys.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
@@ -35,6 +36,7 @@ import type { Recruiter } from './recruiter.ts';
 import { listSegments } from './segment-listing.ts';
 import type { MetadataState } from './state.ts';
 import type { StateReader } from './state-reader.ts';
+import { openStateView, type StateView } from './state-view.ts';
 import { Transaction } from './transaction.ts';
 import * as xattrs from './xattrs.ts';
 
@@ -47,8 +49,8 @@ export interface ManagerParts {
   readonly ensemble: Ensemble;
   readonly checkpointer: Checkpointer;
   readonly recruiter: Recruiter;
-  /** Closes the own store. */
-  readonly closeStore: () => Promise<void>;
+  /** The own one, closed with the manager. */
+  readonly store: ReplicaStore;
 }
 
 const TWO_32 = 2 ** 32;
@@ -364,6 +366,25 @@ export class PrimaryManager implements MetadataManager {
     this.#mutate((redo) => redo.forgetSegment(segmentId));
   }
 
+  // Checks and repairs.
+
+  /** Everything that was done until now, as one moment. Rejects with MetadataUnavailable when the journal cannot commit it. */
+  async openView(): Promise<StateView> {
+    const { checkpointer, store } = this.#parts;
+    await checkpointer.checkpoint();
+    const release = await checkpointer.hold();
+    try {
+      return openStateView(store);
+    } finally {
+      release();
+    }
+  }
+
+  /** One transaction in this turn that is not bound by the rules of ordinary ones. `change` looks at the state and does not change it. */
+  repair<T>(change: (redo: RedoSink, state: MetadataState) => T): T {
+    return this.#mutate((redo) => change(redo, this.#state));
+  }
+
   // Durability.
 
   sync(): Promise<void> {
@@ -394,7 +415,7 @@ export class PrimaryManager implements MetadataManager {
 
   /** Commits and checkpoints what can be; what cannot is found in the journal by the next start. */
   async close(): Promise<void> {
-    const { ensemble, checkpointer, recruiter, platform, closeStore } = this.#parts;
+    const { ensemble, checkpointer, recruiter, platform, store } = this.#parts;
     recruiter.close();
     try {
       await Promise.race([this.sync(), rejectAfter(platform, CLOSE_SYNC_MS)]);
@@ -405,7 +426,7 @@ export class PrimaryManager implements MetadataManager {
     }
     ensemble.journal.stop(new MetadataUnavailable('the metadata manager is closed'));
     await checkpointer.close();
-    await closeStore();
+    await store.close();
   }
 }
 

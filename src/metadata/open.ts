@@ -95,7 +95,7 @@ async function open(
     ensemble,
     checkpointer,
     recruiter,
-    closeStore: () => store.close(),
+    store,
   });
   if (manager.inode(ROOT) === undefined) {
     const seconds = Math.floor(platform.clock.wallMs() / 1000);

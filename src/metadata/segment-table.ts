@@ -73,10 +73,7 @@ export class SegmentTable {
   }
 
   /** Small tables that are kept whole: found again by their key ranges, not by scanning. */
-  async load(reader: StateReader, provisional: readonly ProvisionalSegment[]): Promise<void> {
-    for (const { segmentId, liveBlocks } of provisional) {
-      this.#provisional.set(segmentId, { liveBlocks, inlineBlocks: new Set() });
-    }
+  async load(reader: StateReader): Promise<void> {
     for await (const key of keysOf(reader, keyLetters.deadSegment)) this.dead.add(segmentOfKey(key));
     for await (const key of keysOf(reader, keyLetters.inlineBlock)) {
       const { segmentId, blockIndex } = inlineBlockOfKey(key);
@@ -157,6 +154,32 @@ export class SegmentTable {
     if (provisional === undefined) return;
     provisional.inlineBlocks.add(blockIndex);
     this.#values.set(inlineBlockKey(segmentId, blockIndex), encodeInlineBlock(block, this.#crc32c));
+  }
+
+  /** Which segments are provisional, and their counts; inline blocks stay with those that were. */
+  setProvisional(segments: readonly ProvisionalSegment[]): void {
+    const before = new Map(this.#provisional);
+    this.#provisional.clear();
+    for (const { segmentId, liveBlocks } of segments) {
+      const inlineBlocks = before.get(segmentId)?.inlineBlocks ?? new Set<number>();
+      this.#provisional.set(segmentId, { liveBlocks, inlineBlocks });
+    }
+  }
+
+  /** A repair: the segment's place in the list of dead ones; the record that stands for it is the caller's matter. */
+  setDead(segmentId: number, isDead: boolean): void {
+    if (!isDead) this.dead.delete(segmentId);
+    else if (!this.dead.has(segmentId)) {
+      this.dead.add(segmentId);
+      this.died.push(segmentId);
+    }
+  }
+
+  /** A repair: whether the bytes of a block are kept inline; they are the caller's matter. */
+  setInline(segmentId: number, blockIndex: number, isKept: boolean): void {
+    const inlineBlocks = this.#provisional.get(segmentId)?.inlineBlocks;
+    if (isKept) inlineBlocks?.add(blockIndex);
+    else inlineBlocks?.delete(blockIndex);
   }
 
   provisionalSegments(): ProvisionalSegment[] {

@@ -18,12 +18,14 @@ import {
   encodePlain,
   encodeTotals,
   type InodeRecord,
+  type TotalsRecord,
 } from '../format/metadata-records.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import { DirectoryTable, type NameHash } from './directory-table.ts';
 import { ExtentTable } from './extent-table.ts';
 import { isDirectoryMode } from './inode-rules.ts';
 import { type FrozenRecord, OverlayTable } from './overlay-table.ts';
+import { applyRecord } from './record-repair.ts';
 import { keysOf, SegmentTable } from './segment-table.ts';
 import type { StateReader } from './state-reader.ts';
 
@@ -79,14 +81,8 @@ export class MetadataState implements RedoSink {
   async load(reader: StateReader): Promise<void> {
     const bytes = reader.get(keyLetters.totals);
     if (bytes === undefined) return;
-    const totals = decodeTotals(bytes, this.#crc32c);
-    this.nextInode = totals.nextInode;
-    this.inodeCount = totals.inodes;
-    this.extents.mappedBlocks = totals.mappedBlocks;
-    this.segments.segments = totals.segments;
-    this.segments.segmentBlocks = totals.segmentBlocks;
-    this.segments.lastCommitted = totals.lastCommittedSegment;
-    await this.segments.load(reader, totals.provisional);
+    this.setTotals(decodeTotals(bytes, this.#crc32c));
+    await this.segments.load(reader);
     for await (const key of keysOf(reader, keyLetters.orphan)) this.orphans.add(inodeOfKey(key));
     for await (const key of keysOf(reader, keyLetters.unfinishedTruncate)) {
       this.unfinishedTruncates.add(inodeOfKey(key));
@@ -261,6 +257,32 @@ export class MetadataState implements RedoSink {
     this.segments.forget(segmentId);
   }
 
+  setRecord(key: string, value: Uint8Array | undefined): void {
+    applyRecord(this, this.#crc32c, key, value === undefined ? undefined : Buffer.from(value));
+  }
+
+  setTotals(totals: TotalsRecord): void {
+    this.nextInode = totals.nextInode;
+    this.inodeCount = totals.inodes;
+    this.extents.mappedBlocks = totals.mappedBlocks;
+    this.segments.segments = totals.segments;
+    this.segments.segmentBlocks = totals.segmentBlocks;
+    this.segments.lastCommitted = totals.lastCommittedSegment;
+    this.segments.setProvisional(totals.provisional);
+  }
+
+  totalsRecord(): TotalsRecord {
+    return {
+      nextInode: this.nextInode,
+      inodes: this.inodeCount,
+      mappedBlocks: this.extents.mappedBlocks,
+      segments: this.segments.segments,
+      segmentBlocks: this.segments.segmentBlocks,
+      lastCommittedSegment: this.segments.lastCommitted,
+      provisional: this.segments.provisionalSegments(),
+    };
+  }
+
   // Checkpoints.
 
   get dirtyBytes(): number {
@@ -280,18 +302,7 @@ export class MetadataState implements RedoSink {
     this.values.freeze();
     this.segments.records.freeze();
     this.extents.chunks.freeze();
-    this.#frozenTotals = encodeTotals(
-      {
-        nextInode: this.nextInode,
-        inodes: this.inodeCount,
-        mappedBlocks: this.extents.mappedBlocks,
-        segments: this.segments.segments,
-        segmentBlocks: this.segments.segmentBlocks,
-        lastCommittedSegment: this.segments.lastCommitted,
-        provisional: this.segments.provisionalSegments(),
-      },
-      this.#crc32c,
-    );
+    this.#frozenTotals = encodeTotals(this.totalsRecord(), this.#crc32c);
   }
 
   /** What the checkpoint writes; may be iterated over many turns. */

@@ -75,4 +75,9 @@ export class Transaction implements RedoSink {
     this.#journal.forgetSegment(segmentId);
     this.#state.forgetSegment(segmentId);
   }
+
+  setRecord(key: string, value: Uint8Array | undefined): void {
+    this.#journal.setRecord(key, value);
+    this.#state.setRecord(key, value);
+  }
 }

@@ -136,6 +136,23 @@ test('the golden journal entry holds one of every operation', () => {
   expect(encoder.operations).toBe(0);
 });
 
+test('the golden journal entry of a repair holds a record that is set and one that goes', () => {
+  const stored = golden('journal-entry-repair.v1');
+  const emitRepair = (sink: RedoSink) => {
+    sink.setRecord(keys.inodeKey(9), records.encodeInode(inode, crc32c));
+    sink.setRecord(keys.deadSegmentKey(2 ** 32 + 1), records.encodePlain(Buffer.alloc(0), crc32c));
+    sink.setRecord(keys.entryKey(1, 2 ** 40), undefined);
+  };
+  const expected: unknown[] = [];
+  const decoded: unknown[] = [];
+  emitRepair(recorder(expected));
+  decodeGroup(stored, 43, crc32c, recorder(decoded));
+  expect(decoded).toEqual(expected);
+  const encoder = new GroupEncoder(crc32c);
+  emitRepair(encoder);
+  expect(encoder.close(43).toString('hex')).toBe(stored.toString('hex'));
+});
+
 test('a journal entry is refused as a whole when a byte differs, when it is cut, and under another number', () => {
   const stored = golden('journal-entry.v1');
   const calls: unknown[] = [];
