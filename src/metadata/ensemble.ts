@@ -200,20 +200,23 @@ export class Ensemble {
     return candidates.filter((_, index) => results[index]);
   }
 
-  /** Sends what the member lacks. False: it needs more than is retained, or holds something else. */
+  /**
+   * Sends what the member lacks and cuts what it has beyond: then its log is the primary's. A tail that were left there would be counted as entries of
+   * the same numbers that are made later, and come back with the next recovery. False: it needs more than is retained.
+   */
   async #catchUp(member: Member, state: JournalState, lastSequence: number): Promise<boolean> {
     const { retained, term } = this.journal;
     if (state.damagedSequence !== 0 || state.lastSequence < retained.baseSequence) return false;
     const isPrefix = retained.termOf(state.lastSequence) === state.lastTerm;
     let at = isPrefix ? state.lastSequence : retained.baseSequence;
-    member.durableSequence = at;
-    while (at < lastSequence) {
+    let held = state.lastSequence;
+    while (at < lastSequence || held > at) {
       const { body, toSequence } = retained.request(term, at);
-      const reply = await member.client.append(body);
+      held = (await member.client.append(body)).lastSequence;
       at = toSequence;
-      member.durableSequence = reply.lastSequence;
     }
-    return member.durableSequence >= lastSequence;
+    member.durableSequence = held;
+    return held >= lastSequence;
   }
 
   async #claim(entry: CoordinatorEntry, term: number, members: readonly Member[]): Promise<boolean> {

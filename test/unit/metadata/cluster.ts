@@ -100,6 +100,8 @@ export class TestNode implements NodeLink {
   readonly refuse = new Map<number, number>();
   /** Calls of these methods are lost on the way. */
   readonly ignore = new Set<number>();
+  /** Called before each call is served. */
+  onCall: ((method: number) => void) | undefined;
   #handler!: RpcHandler;
   #frozen: (() => void)[] | undefined;
   readonly #cluster: TestCluster;
@@ -133,6 +135,7 @@ export class TestNode implements NodeLink {
   }
 
   async serve(method: number, body: Buffer): Promise<RpcReply> {
+    this.onCall?.(method);
     if (this.ignore.has(method)) return new Promise(() => undefined);
     if (this.#frozen !== undefined) await new Promise<void>((resolve) => this.#frozen?.push(resolve));
     const refused = this.refuse.get(method);

@@ -185,6 +185,42 @@ test('an entry that was never committed does not come back with the member that 
   expect(last.lookup(1, 'never committed')).toBeUndefined();
 });
 
+test('a member that turns up with entries of nobody else is cut to the log that was adopted, and not counted before it has the new ones', async () => {
+  const old = await open();
+  create(old, 'committed');
+  await old.sync();
+  const [ahead, ...others] = members(old);
+  const longer = cluster.node(ahead!);
+  const committed = longer.journal.state().lastSequence;
+  for (const id of others) cluster.node(id).ignore.add(rpcMethods.journalAppend);
+  create(old, 'never committed');
+  old.sync().catch(() => undefined); // it is taken over before it notices
+  await until(() => longer.journal.state().lastSequence > committed);
+  for (const id of others) cluster.node(id).ignore.clear();
+  // It misses the fencing, so another log is adopted, and is there again when the ensemble is formed.
+  longer.refuse.set(rpcMethods.journalFence, rpcStatus.ioError);
+  cluster.node(others[0]!).onCall = (method) => {
+    if (method === rpcMethods.checkpointState) longer.refuse.clear();
+  };
+  const manager = await open({ directory: 'elsewhere' });
+  expect(members(manager)).toContain(ahead);
+  expect(manager.lookup(1, 'never committed')).toBeUndefined();
+  expect(longer.journal.state().lastSequence).toBe(committed);
+  longer.ignore.add(rpcMethods.journalAppend);
+  create(manager, 'acknowledged');
+  let synced = false;
+  const syncing = manager.sync().then(() => {
+    synced = true;
+  });
+  await until(() => others.every((id) => cluster.node(id).journal.state().lastSequence > committed));
+  expect(synced).toBe(false);
+  longer.ignore.clear();
+  await syncing;
+  for (const id of members(manager)) {
+    expect(cluster.node(id).journal.state().lastSequence).toBeGreaterThan(committed);
+  }
+});
+
 test('a checkpoint lets go of the journal, and a crash right after it loses nothing', async () => {
   const manager = await open();
   for (let i = 0; i < 500; i++) create(manager, `file ${i}`);
