@@ -8,7 +8,7 @@ import { type FuseMount, mountFileSystem, type NativeFuseMount } from '../../src
 import { MountError } from '../../src/fuse/mount-error.ts';
 import { realLogger } from '../../src/platform/real/logger.ts';
 import { realTimers } from '../../src/platform/real/time.ts';
-import { MemoryFileSystem } from '../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../src/simulator/model/memory-file-system.ts';
 import { deferred, hanging } from './fuse-variants.ts';
 
 export interface ServerOptions {
@@ -25,7 +25,11 @@ function tellsKernel(mount: FuseMount): mount is NativeFuseMount {
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ServerOptions;
 const root = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-const model = new MemoryFileSystem(undefined, root);
+function now() {
+  const milliseconds = Date.now();
+  return { seconds: Math.floor(milliseconds / 1000), nanoseconds: (milliseconds % 1000) * 1_000_000 };
+}
+const model = new MemoryFileSystem(now, root);
 const variants = { 'same-turn': model, later: deferred(model), hanging: hanging(model) };
 
 try {

@@ -1,6 +1,6 @@
 /** The model with other timing: front ends have to serve file systems that answer now, later or never. */
 import type { FileSystem } from '../../src/filesystem/file-system.ts';
-import type { MemoryFileSystem } from '../model/memory-file-system.ts';
+import type { MemoryFileSystem } from '../../src/simulator/model/memory-file-system.ts';
 
 /** What the interface wants answered in the same turn. */
 const IMMEDIATE = new Set<PropertyKey>(['forget', 'writeLanding', 'whenWritable', 'constructor']);

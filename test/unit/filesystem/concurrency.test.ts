@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 import { readAll, root, smallWorld, World } from './harness.ts';
 
 interface Step {

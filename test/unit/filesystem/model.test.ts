@@ -1,9 +1,9 @@
 /** The file system against the reference model, operation by operation, over stand-ins with tiny segments. */
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
-import { operations, PairedRun } from '../../model/paired-run.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 import { smallWorld, World } from './harness.ts';
+import { operations, pairedRun } from './operations.ts';
 
 describe('the file system', () => {
   it('does what the reference model does, whatever the order of operations', async () => {
@@ -13,7 +13,7 @@ describe('the file system', () => {
         async (sequence) => {
           const world = await World.open(smallWorld(sequence.length));
           const model = new MemoryFileSystem(() => world.clock.time());
-          const run = new PairedRun(model, world.fileSystem);
+          const run = pairedRun(model, world.fileSystem);
           try {
             for (const operation of sequence) {
               world.clock.nowMs += 1000;

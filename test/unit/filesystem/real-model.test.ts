@@ -1,10 +1,10 @@
 /** The file system against the reference model over a real volume in this process. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
-import { operations, PairedRun } from '../../model/paired-run.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 import { CrashRun, crashSteps } from './crash-run.ts';
 import { patterned, readAll, root } from './harness.ts';
+import { operations, pairedRun } from './operations.ts';
 import { RealWorld } from './real-world.ts';
 
 let world: RealWorld;
@@ -24,7 +24,7 @@ it('does what the reference model does, on real nodes', async () => {
       world.clock.nowMs += 1000;
       const model = new MemoryFileSystem(() => world.clock.time());
       const directory = await world.fileSystem.makeDirectory(1, `run${runs}`, 0o755, root);
-      const run = new PairedRun(model, world.fileSystem, directory.inode);
+      const run = pairedRun(model, world.fileSystem, directory.inode);
       for (const operation of sequence) {
         world.clock.nowMs += 1000;
         await run.apply(operation);

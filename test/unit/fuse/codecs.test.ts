@@ -9,7 +9,7 @@ import { entryInvalidation, inodeInvalidation } from '../../../src/fuse/notify.t
 import { modeAfterChown, modeAfterWrite } from '../../../src/fuse/privileges.ts';
 import { InitFlag, InitFlag2 } from '../../../src/fuse/protocol.ts';
 import { ENTRY_WORDS, putEntry } from '../../../src/fuse/words.ts';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 
 const offer = { major: 7, minor: 45, maxReadAheadBytes: 131072, flags: 0x7fffffff, flags2: 0xffffffff };
 

@@ -1,6 +1,6 @@
 /** The model itself, where a mistake in it would hide others' mistakes. */
 import { expect, it } from 'vitest';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 
 const caller = { uid: 1, gid: 2, pid: 3 };
 

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { posixOutcome } from '../../../src/base/errno.ts';
 import type { FileSystem, ReadResult } from '../../../src/filesystem/file-system.ts';
 import { Opcode } from '../../../src/fuse/protocol.ts';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 import { body, SessionDriver } from './session-driver.ts';
 
 const caller = { uid: 0, gid: 0, pid: 0 };

@@ -5,7 +5,7 @@ import type { Entry } from '../../../src/metadata/directory-slots.ts';
 import { nameHash } from '../../../src/metadata/directory-table.ts';
 import * as namespace from '../../../src/metadata/namespace.ts';
 import { rename } from '../../../src/metadata/namespace-rename.ts';
-import { MemoryFileSystem } from '../../model/memory-file-system.ts';
+import { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
 import { dump, newDatabase, StateHarness, TIME } from './harness.ts';
 
 const caller = { uid: 0, gid: 0, pid: 1 };

@@ -2,21 +2,25 @@
  * Runs the same operations on the reference model and on a file system under test and compares what each call gives: result or errno,
  * attributes, contents. Inodes and handles are numbered by the pair, since the two give them different numbers.
  *
- * Operations are plain records whose numbers are taken modulo what there is, so that any sequence that fast-check makes or shrinks
+ * Operations are plain records whose numbers are taken modulo what there is, so that any sequence that somebody draws or shrinks
  * to is a valid one.
  */
 import { isDeepStrictEqual } from 'node:util';
-import fc from 'fast-check';
-import { ErrnoError } from '../../src/base/errno.ts';
-import type { Attributes, FileSystem } from '../../src/filesystem/file-system.ts';
+import { type ErrnoCode, ErrnoError } from '../../base/errno.ts';
+import { BLOCK_BYTES as BLOCK } from '../../base/units.ts';
+import type { Attributes, FileSystem } from '../../filesystem/file-system.ts';
+import { CheckFailed } from '../contract.ts';
 import type { MemoryFileSystem } from './memory-file-system.ts';
 
 const caller = { uid: 7, gid: 8, pid: 9 };
+const NO_TIMES = {
+  ...{ atimeSeconds: 0, atimeNanoseconds: 0, mtimeSeconds: 0, mtimeNanoseconds: 0 },
+  ...{ ctimeSeconds: 0, ctimeNanoseconds: 0 },
+};
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const S_IFREG = 0o100000;
-const BLOCK = 4096;
-const NAMES = ['a', 'b', 'c', 'd', 'n'.repeat(256)];
+export const NAMES = ['a', 'b', 'c', 'd', 'n'.repeat(256)];
 const XATTRS = ['user.a', 'user.b'];
 
 /** One operation. Meaning of the numbers depends on `kind`; see PairedRun.apply. */
@@ -29,7 +33,8 @@ export interface Operation {
   readonly length: number;
 }
 
-const WEIGHTS = {
+/** How often each kind is worth doing. */
+export const WEIGHTS = {
   create: 3,
   makeDirectory: 1,
   makeNode: 1,
@@ -47,6 +52,7 @@ const WEIGHTS = {
   writeBlocks: 10,
   truncate: 4,
   fsync: 3,
+  fsyncDirectory: 1,
   flush: 1,
   allocate: 1,
   punch: 3,
@@ -62,33 +68,6 @@ const WEIGHTS = {
 } as const;
 export type Kind = keyof typeof WEIGHTS;
 
-/** Offsets near block borders and anywhere, over some segments of a small test log. */
-const offsets = fc.oneof(
-  fc
-    .tuple(fc.nat(48), fc.integer({ min: -2, max: 2 }))
-    .map(([block, delta]) => Math.max(0, block * BLOCK + delta)),
-  fc.nat(48 * BLOCK),
-);
-const lengths = fc.oneof(
-  fc.nat(3 * BLOCK),
-  fc.nat(12).map((blocks) => blocks * BLOCK),
-  fc.nat(40 * BLOCK),
-);
-
-export const operations: fc.Arbitrary<Operation> = fc.record({
-  kind: fc.oneof(
-    ...(Object.entries(WEIGHTS) as [Kind, number][]).map(([kind, weight]) => ({
-      weight,
-      arbitrary: fc.constant(kind),
-    })),
-  ),
-  node: fc.nat(9),
-  name: fc.oneof({ weight: 12, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: fc.constant(4) }),
-  other: fc.nat(9),
-  offset: offsets,
-  length: lengths,
-});
-
 interface Node {
   readonly model: number;
   readonly real: number;
@@ -102,26 +81,52 @@ interface OpenFile {
   readonly real: number;
 }
 
-type Outcome = { value: unknown } | { errno: string };
+type Outcome = { value: unknown } | { errno: ErrnoCode };
 
 /** Both results of one operation; `attributes` are compared without inode numbers. */
 interface Sides {
   model(): unknown;
-  real(): unknown;
+  real(real: FileSystem): unknown;
+}
+
+/** The file system under test and what is known about it. */
+export interface TestedSide {
+  /** Runs one call; rejects with what is no ErrnoError when there is no answer. */
+  call<T>(what: string, operation: (fileSystem: FileSystem) => T | Promise<T>): Promise<T>;
+  /** The directory that stands for the model's root. */
+  readonly root: number;
+  /** False: times are not compared, since the clocks differ. */
+  readonly comparesTimes: boolean;
+  /** What the operation 'pause' does. */
+  pause(): Promise<void>;
+  /** A failure that may be although the model does not fail: the run then ends with Tolerated. */
+  tolerates(code: ErrnoCode): boolean;
+  /** Everything so far became durable: of the model's inode, of all names and attributes in any case, of all files for 'all'. */
+  synced(what: number | 'names' | 'all'): void;
+}
+
+/** The operation failed as it may; whether it had an effect is not known. */
+export class Tolerated extends Error {
+  override readonly name = 'Tolerated';
+  readonly code: ErrnoCode;
+
+  constructor(code: ErrnoCode, what: string) {
+    super(`${what}: ${code}`);
+    this.code = code;
+  }
 }
 
 export class PairedRun {
   readonly #model: MemoryFileSystem;
-  readonly #real: FileSystem;
+  readonly #tested: TestedSide;
   readonly nodes: Node[];
   readonly #files: OpenFile[] = [];
   #seed = 0;
 
-  /** `realRoot`: the directory of the file system under test that stands for the model's root. */
-  constructor(model: MemoryFileSystem, real: FileSystem, realRoot = 1) {
+  constructor(model: MemoryFileSystem, tested: TestedSide) {
     this.#model = model;
-    this.#real = real;
-    this.nodes = [{ model: 1, real: realRoot, type: S_IFDIR, lookups: 1 }];
+    this.#tested = tested;
+    this.nodes = [{ model: 1, real: tested.root, type: S_IFDIR, lookups: 1 }];
   }
 
   async apply(operation: Operation): Promise<void> {
@@ -145,15 +150,19 @@ export class PairedRun {
       case 'release':
         return this.#release(operation.other);
       case 'pause':
-        return new Promise((resolve) => setImmediate(resolve));
+        return this.#tested.pause();
       case 'syncAll':
-        return this.#real.syncAll();
+        await this.#both('syncAll', { model: () => undefined, real: (real) => real.syncAll() });
+        this.#tested.synced('all');
+        return;
       case 'chmod':
       case 'setTimes':
       case 'truncate':
       case 'setXattr':
       case 'removeXattr':
         return this.#applyToNode(operation);
+      case 'fsyncDirectory':
+        return this.#syncDirectory(this.#node(operation.node));
       default: {
         if (this.#files.length === 0) return;
         const file = this.#files[operation.other % this.#files.length]!;
@@ -192,12 +201,18 @@ export class PairedRun {
 
   async #both(what: string, sides: Sides): Promise<Outcome> {
     const model = await outcome(sides.model);
-    const real = await outcome(sides.real);
-    const modelText = 'value' in model ? comparable(model.value) : model;
-    const realText = 'value' in real ? comparable(real.value) : real;
-    if (!isDeepStrictEqual(modelText, realText))
-      throw new Error(`${what}: model ${brief(modelText)}, file system ${brief(realText)}`);
-    return real;
+    const real = await outcome(() => this.#tested.call(what, sides.real));
+    const modelText = 'value' in model ? this.#comparable(model.value) : model;
+    const realText = 'value' in real ? this.#comparable(real.value) : real;
+    if (isDeepStrictEqual(modelText, realText)) return real;
+    if ('errno' in real && this.#tested.tolerates(real.errno)) throw new Tolerated(real.errno, what);
+    throw new CheckFailed(`${what}: expected ${brief(modelText)}, got ${brief(realText)}`);
+  }
+
+  /** Attributes without what the two need not agree on. */
+  #comparable(value: unknown): unknown {
+    if (typeof value !== 'object' || value === null || !('linkCount' in value)) return value;
+    return this.#tested.comparesTimes ? { ...value, inode: 0 } : { ...value, inode: 0, ...NO_TIMES };
   }
 
   async #applyToNames({ kind, node, name, other, offset }: Operation): Promise<void> {
@@ -223,7 +238,7 @@ export class PairedRun {
       case 'link': {
         const linked = await this.#both('link', {
           model: () => this.#model.link(second.model, directory.model, text, caller),
-          real: () => this.#real.link(second.real, directory.real, text, caller),
+          real: (real) => real.link(second.real, directory.real, text, caller),
         });
         if ('value' in linked) second.lookups += 1;
         return;
@@ -231,25 +246,25 @@ export class PairedRun {
       case 'unlink':
         await this.#both('unlink', {
           model: () => this.#model.unlink(directory.model, text, caller),
-          real: () => this.#real.unlink(directory.real, text, caller),
+          real: (real) => real.unlink(directory.real, text, caller),
         });
         return;
       case 'removeDirectory':
         await this.#both('removeDirectory', {
           model: () => this.#model.removeDirectory(directory.model, text, caller),
-          real: () => this.#real.removeDirectory(directory.real, text, caller),
+          real: (real) => real.removeDirectory(directory.real, text, caller),
         });
         return;
       case 'rename':
         await this.#both('rename', {
           model: () => this.#model.rename(directory.model, text, second.model, newName, offset % 3, caller),
-          real: () => this.#real.rename(directory.real, text, second.real, newName, offset % 3, caller),
+          real: (real) => real.rename(directory.real, text, second.real, newName, offset % 3, caller),
         });
         return;
       default:
         await this.#both('listing', {
           model: () => list(this.#model, directory.model),
-          real: () => list(this.#real, directory.real),
+          real: (real) => list(real, directory.real),
         });
     }
   }
@@ -259,7 +274,7 @@ export class PairedRun {
     const both = (call: (fileSystem: FileSystem, inode: number) => unknown) =>
       this.#both(kind, {
         model: () => call(this.#model, target.model),
-        real: () => call(this.#real, target.real),
+        real: (real) => call(real, target.real),
       });
     const xattr = XATTRS[name % 2]!;
     switch (kind) {
@@ -293,7 +308,7 @@ export class PairedRun {
     const both = (call: (fileSystem: FileSystem, inode: number, handle: number) => unknown) =>
       this.#both(`${kind} ${offset}+${length}`, {
         model: () => call(this.#model, node.model, file.model),
-        real: () => call(this.#real, node.real, file.real),
+        real: (real) => call(real, node.real, file.real),
       });
     switch (kind) {
       case 'read':
@@ -307,6 +322,7 @@ export class PairedRun {
         return;
       case 'fsync':
         await both((one, inode, handle) => one.fsync(inode, handle, false));
+        this.#tested.synced(node.model);
         return;
       case 'flush':
         await both((one, inode, handle) => one.flush(inode, handle));
@@ -326,6 +342,14 @@ export class PairedRun {
     await this.#compareNode(node, kind);
   }
 
+  async #syncDirectory(directory: Node): Promise<void> {
+    const done = await this.#both('fsyncDirectory', {
+      model: () => this.#model.fsyncDirectory(directory.model, 0),
+      real: (real) => real.fsyncDirectory(directory.real, 0),
+    });
+    if ('value' in done) this.#tested.synced('names');
+  }
+
   /** As a front end does: received into the landing, if there is one. */
   async #write(file: OpenFile, offset: number, length: number): Promise<void> {
     this.#seed += 1;
@@ -334,11 +358,11 @@ export class PairedRun {
       bytes.fill((this.#seed * 37 + at / 512) & 0xff, at, Math.min(length, at + 512));
     await this.#both(`write ${offset}+${length}`, {
       model: () => this.#model.write(file.node.model, file.model, offset, [bytes]),
-      real: async () => {
-        let landing = this.#real.writeLanding();
+      real: async (real) => {
+        let landing = real.writeLanding();
         while (landing === undefined) {
-          await this.#real.whenWritable();
-          landing = this.#real.writeLanding();
+          await real.whenWritable();
+          landing = real.writeLanding();
         }
         const landed: Uint8Array[] = [];
         for (let at = 0, part = 0; at < length; part++) {
@@ -347,7 +371,7 @@ export class PairedRun {
           landed.push(into);
           at += into.length;
         }
-        const done = this.#real.write(file.node.real, file.real, offset, landed, true);
+        const done = real.write(file.node.real, file.real, offset, landed, true);
         if (done instanceof Promise) for (const part of landed) part.fill(0xcc);
         await done;
       },
@@ -358,32 +382,32 @@ export class PairedRun {
   async #compareNode(node: Node, what: string): Promise<void> {
     const attributes = await this.#both(`${what}: attributes`, {
       model: () => this.#model.getAttributes(node.model),
-      real: () => this.#real.getAttributes(node.real),
+      real: (real) => real.getAttributes(node.real),
     });
     if (node.type !== S_IFREG || !('value' in attributes)) return;
     const { sizeBytes } = attributes.value as Attributes;
     await this.#both(`${what}: contents`, {
       model: () => contents(this.#model, node.model, 0, 0, sizeBytes + 1),
-      real: () => contents(this.#real, node.real, 0, 0, sizeBytes + 1),
+      real: (real) => contents(real, node.real, 0, 0, sizeBytes + 1),
     });
   }
 
   async #create(directory: Node, name: string): Promise<void> {
     let model: { attributes: Attributes; handle: number } | undefined;
-    let real: { attributes: Attributes; handle: number } | undefined;
+    let made: { attributes: Attributes; handle: number } | undefined;
     await this.#both('create', {
       model: () => {
         model = this.#model.create(directory.model, name, 0o644, 0, caller);
         return model.attributes;
       },
-      real: async () => {
-        real = await this.#real.create(directory.real, name, 0o644, 0, caller);
-        return real.attributes;
+      real: async (real) => {
+        made = await real.create(directory.real, name, 0o644, 0, caller);
+        return made.attributes;
       },
     });
-    if (model === undefined || real === undefined) return;
-    const node = this.#known(model.attributes, real.attributes);
-    this.#files.push({ node, model: model.handle, real: real.handle });
+    if (model === undefined || made === undefined) return;
+    const node = this.#known(model.attributes, made.attributes);
+    this.#files.push({ node, model: model.handle, real: made.handle });
   }
 
   async #make(
@@ -397,7 +421,7 @@ export class PairedRun {
         model = call(this.#model, directory.model) as Attributes;
         return model;
       },
-      real: () => call(this.#real, directory.real),
+      real: (real) => call(real, directory.real),
     });
     if (model !== undefined && 'value' in made) this.#known(model, made.value as Attributes);
   }
@@ -409,7 +433,7 @@ export class PairedRun {
         model = this.#model.lookup(directory.model, name);
         return model;
       },
-      real: () => this.#real.lookup(directory.real, name, caller),
+      real: (real) => real.lookup(directory.real, name, caller),
     });
     if (model === undefined || !('value' in found)) return undefined;
     return this.#known(model, found.value as Attributes);
@@ -422,7 +446,8 @@ export class PairedRun {
       node = { model: model.inode, real: real.inode, type: model.mode & S_IFMT, lookups: 0 };
       this.nodes.push(node);
     }
-    if (node.real !== real.inode) throw new Error(`inode ${real.inode} is not the expected ${node.real}`);
+    if (node.real !== real.inode)
+      throw new CheckFailed(`inode ${real.inode} is not the expected ${node.real}`);
     node.lookups += 1;
     return node;
   }
@@ -433,22 +458,22 @@ export class PairedRun {
     this.nodes.splice(this.nodes.indexOf(target), 1);
     await this.#both('forget', {
       model: () => this.#model.forget(target.model, target.lookups),
-      real: () => this.#real.forget(target.real, target.lookups),
+      real: (real) => real.forget(target.real, target.lookups),
     });
   }
 
   async #open(node: Node, flags: number): Promise<void> {
     let model = 0;
-    let real = 0;
+    let handle = 0;
     const opened = await this.#both('open', {
       model: () => {
         model = this.#model.open(node.model, flags, caller);
       },
-      real: async () => {
-        real = await this.#real.open(node.real, flags, caller);
+      real: async (real) => {
+        handle = await real.open(node.real, flags, caller);
       },
     });
-    if ('value' in opened) this.#files.push({ node, model, real });
+    if ('value' in opened) this.#files.push({ node, model, real: handle });
   }
 
   async #release(which: number): Promise<void> {
@@ -456,7 +481,7 @@ export class PairedRun {
     const [file] = this.#files.splice(which % this.#files.length, 1);
     await this.#both('release', {
       model: () => this.#model.release(file!.node.model, file!.model),
-      real: () => this.#real.release(file!.node.real, file!.real),
+      real: (real) => real.release(file!.node.real, file!.real),
     });
   }
 
@@ -507,12 +532,6 @@ async function list(fileSystem: FileSystem, inode: number): Promise<string[]> {
   }
   await fileSystem.releaseDirectory(inode, handle);
   return names.sort();
-}
-
-/** Attributes without what the two need not agree on. */
-function comparable(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || !('linkCount' in value)) return value;
-  return { ...value, inode: 0 };
 }
 
 function brief(value: unknown): string {

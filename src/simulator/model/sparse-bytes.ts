@@ -4,7 +4,7 @@
  * A block that was never written, or was cut or punched whole, is a hole and reads as zeros. Invariants: no block
  * lies wholly behind the end, and the bytes behind the end inside the last block are zero.
  */
-import { BLOCK_BYTES, roundUp } from '../../src/base/units.ts';
+import { BLOCK_BYTES, roundUp } from '../../base/units.ts';
 
 export class SparseBytes {
   readonly #blocks = new Map<number, Uint8Array>();

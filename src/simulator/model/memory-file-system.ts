@@ -3,19 +3,20 @@
  *
  * Tests mount it to exercise front ends, and compare other implementations with it operation by operation. It owns the POSIX
  * rules (which error, which times change, link counts, life of inodes) and nothing else: no durability, no space limit.
+ * An observer is told what each change was, in the terms in which it becomes durable: see crash-history.ts.
  * Choices where POSIX leaves room: reading never changes atime; a directory's size is 4096; allocation by fallocate
  * extends the size and leaves holes; inode numbers are never used twice; an unknown inode is ESTALE.
  */
-import { assert } from '../../src/base/assert.ts';
-import { type ErrnoCode, ErrnoError } from '../../src/base/errno.ts';
+import { assert } from '../../base/assert.ts';
+import { type ErrnoCode, ErrnoError } from '../../base/errno.ts';
 import {
   MAX_FILE_BYTES,
   MAX_NAME_BYTES,
   MAX_REQUEST_BYTES,
   MAX_SYMLINK_BYTES,
   MAX_XATTR_BYTES,
-} from '../../src/base/limits.ts';
-import { BLOCK_BYTES } from '../../src/base/units.ts';
+} from '../../base/limits.ts';
+import { BLOCK_BYTES, roundUp } from '../../base/units.ts';
 import {
   type AttributeChanges,
   type Attributes,
@@ -36,7 +37,7 @@ import {
   type TimeValue,
   XATTR_CREATE,
   XATTR_REPLACE,
-} from '../../src/filesystem/file-system.ts';
+} from '../../filesystem/file-system.ts';
 import { SparseBytes } from './sparse-bytes.ts';
 
 const S_IFMT = 0o170000;
@@ -83,9 +84,21 @@ function fail(code: ErrnoCode): never {
   throw new ErrnoError(code);
 }
 
-function systemTime(): TimeValue {
-  const milliseconds = Date.now();
-  return { seconds: Math.floor(milliseconds / 1000), nanoseconds: (milliseconds % 1000) * 1_000_000 };
+const NO_TIME: TimeValue = { seconds: 0, nanoseconds: 0 };
+
+/** What changed, told right after the change. A write, a cut or a hole of a regular file first, then what names and attributes became. */
+export interface ModelObserver {
+  /** Names, attributes without sizes and times, targets or xattrs changed: one step that is there as a whole or not at all. */
+  named(): void;
+  /** Blocks [firstBlock, endBlock) have new contents; what was written ends at `endBytes` (0: inside the file). */
+  wrote(inode: number, firstBlock: number, endBlock: number, endBytes: number): void;
+  /** The size became smaller. Inside a block: its rest is zeros. */
+  cut(inode: number, sizeBytes: number): void;
+  grew(inode: number, sizeBytes: number): void;
+  /** Blocks [firstBlock, endBlock) are holes. */
+  punched(inode: number, firstBlock: number, endBlock: number): void;
+  /** Before it is named: the file takes the place of another one. */
+  replaces(inode: number): void;
 }
 
 export class MemoryFileSystem implements FileSystem {
@@ -96,9 +109,10 @@ export class MemoryFileSystem implements FileSystem {
   #nextInode = ROOT_INODE;
   #nextHandle = 1;
   #nextCookie = DOT_DOT_COOKIE + 1;
+  observer: ModelObserver | undefined;
 
-  /** `now` is the clock for all times; `root` owns the root directory, mode 0755. */
-  constructor(now: () => TimeValue = systemTime, root: { uid: number; gid: number } = { uid: 0, gid: 0 }) {
+  /** `now` is the clock for all times, one that stands still if it is left out; `root` owns the root directory, mode 0755. */
+  constructor(now: () => TimeValue = () => NO_TIME, root: { uid: number; gid: number } = { uid: 0, gid: 0 }) {
     this.#now = now;
     const inode = this.#allocate(S_IFDIR | 0o755, root.uid, root.gid, 0, NO_BYTES);
     inode.linkCount = 2;
@@ -138,7 +152,7 @@ export class MemoryFileSystem implements FileSystem {
     if (changes.sizeBytes !== undefined) {
       this.#regular(found);
       if (changes.sizeBytes > MAX_FILE_BYTES) fail('EFBIG');
-      found.bytes.resize(changes.sizeBytes);
+      this.#resize(found, changes.sizeBytes);
       found.mtime = now;
     }
     if (changes.mode !== undefined) found.mode = (found.mode & S_IFMT) | (changes.mode & 0o7777);
@@ -147,6 +161,8 @@ export class MemoryFileSystem implements FileSystem {
     if (changes.atime !== undefined) found.atime = changes.atime === 'now' ? now : changes.atime;
     if (changes.mtime !== undefined) found.mtime = changes.mtime === 'now' ? now : changes.mtime;
     found.ctime = changes.ctime ?? now;
+    if (changes.mode !== undefined || changes.uid !== undefined || changes.gid !== undefined)
+      this.observer?.named();
     return attributesOf(found);
   }
 
@@ -159,7 +175,7 @@ export class MemoryFileSystem implements FileSystem {
   makeNode(parent: number, name: string, mode: number, rdev: number, caller: Caller): Attributes {
     const fullMode = (mode & S_IFMT) === 0 ? S_IFREG | mode : mode;
     if (!NODE_TYPES.includes(fullMode & S_IFMT)) fail('EINVAL');
-    return this.#found(this.#make(parent, name, fullMode, caller, rdev));
+    return this.#named(this.#make(parent, name, fullMode, caller, rdev));
   }
 
   makeDirectory(parent: number, name: string, mode: number, caller: Caller): Attributes {
@@ -167,12 +183,13 @@ export class MemoryFileSystem implements FileSystem {
     made.linkCount = 2;
     made.parent = parent;
     this.#inode(parent).linkCount += 1;
+    this.observer?.named();
     return this.#found(made);
   }
 
   symbolicLink(parent: number, name: string, target: Uint8Array, caller: Caller): Attributes {
     if (target.length > MAX_SYMLINK_BYTES) fail('ENAMETOOLONG');
-    return this.#found(this.#make(parent, name, S_IFLNK | 0o777, caller, 0, target.slice()));
+    return this.#named(this.#make(parent, name, S_IFLNK | 0o777, caller, 0, target.slice()));
   }
 
   link(inode: number, newParent: number, newName: string, _caller?: Caller): Attributes {
@@ -185,7 +202,7 @@ export class MemoryFileSystem implements FileSystem {
     this.#insert(directory, newName, inode, now);
     found.linkCount += 1;
     found.ctime = now;
-    return this.#found(found);
+    return this.#named(found);
   }
 
   unlink(parent: number, name: string, _caller?: Caller): void {
@@ -195,6 +212,7 @@ export class MemoryFileSystem implements FileSystem {
     const now = this.#now();
     this.#remove(directory, name, now);
     this.#dropLink(found, now);
+    this.observer?.named();
   }
 
   removeDirectory(parent: number, name: string, _caller?: Caller): void {
@@ -206,6 +224,7 @@ export class MemoryFileSystem implements FileSystem {
     this.#remove(directory, name, now);
     directory.linkCount -= 1;
     this.#dropLink(found, now);
+    this.observer?.named();
   }
 
   rename(
@@ -249,7 +268,7 @@ export class MemoryFileSystem implements FileSystem {
 
   create(parent: number, name: string, mode: number, _flags: number, caller: Caller): CreatedFile {
     const made = this.#make(parent, name, S_IFREG | (mode & 0o7777), caller);
-    return { attributes: this.#found(made), handle: this.#openHandle(made) };
+    return { attributes: this.#named(made), handle: this.#openHandle(made) };
   }
 
   release(inode: number, handle: number): void {
@@ -291,6 +310,7 @@ export class MemoryFileSystem implements FileSystem {
       at += part.length;
     }
     found.mtime = found.ctime = this.#now();
+    this.#wrote(inode, offsetBytes, at, at);
   }
 
   flush(inode: number, _handle: number): void {
@@ -315,9 +335,10 @@ export class MemoryFileSystem implements FileSystem {
     if (operation === FALLOC_FL_PUNCH_HOLE && !keepSize) fail('EOPNOTSUPP');
     const end = offsetBytes + lengthBytes;
     if (end > MAX_FILE_BYTES) fail('EFBIG');
-    if (operation !== 0) bytes.zero(offsetBytes, lengthBytes);
-    if (!keepSize && end > bytes.lengthBytes) bytes.resize(end);
     const found = this.#inode(inode);
+    if (operation !== 0)
+      this.#zero(found, offsetBytes, Math.min(end, roundUp(bytes.lengthBytes, BLOCK_BYTES)));
+    if (!keepSize && end > bytes.lengthBytes) this.#resize(found, end);
     found.mtime = found.ctime = this.#now();
   }
 
@@ -376,6 +397,7 @@ export class MemoryFileSystem implements FileSystem {
     if ((flags & XATTR_REPLACE) !== 0 && !found.xattrs.has(name)) fail('ENODATA');
     found.xattrs.set(name, value.slice());
     found.ctime = this.#now();
+    this.observer?.named();
   }
 
   listXattrs(inode: number): readonly string[] {
@@ -386,6 +408,7 @@ export class MemoryFileSystem implements FileSystem {
     const found = this.#inode(inode);
     if (!found.xattrs.delete(name)) fail('ENODATA');
     found.ctime = this.#now();
+    this.observer?.named();
   }
 
   statistics(): FileSystemStatistics {
@@ -426,6 +449,39 @@ export class MemoryFileSystem implements FileSystem {
   #found(inode: Inode): Attributes {
     inode.lookups += 1;
     return attributesOf(inode);
+  }
+
+  #named(inode: Inode): Attributes {
+    this.observer?.named();
+    return this.#found(inode);
+  }
+
+  #wrote(inode: number, offsetBytes: number, endBytes: number, writtenEndBytes: number): void {
+    this.observer?.wrote(
+      inode,
+      Math.floor(offsetBytes / BLOCK_BYTES),
+      Math.ceil(endBytes / BLOCK_BYTES),
+      writtenEndBytes,
+    );
+  }
+
+  #resize(found: Inode, sizeBytes: number): void {
+    const old = found.bytes.lengthBytes;
+    found.bytes.resize(sizeBytes);
+    if (sizeBytes < old) this.observer?.cut(found.inode, sizeBytes);
+    else this.observer?.grew(found.inode, sizeBytes);
+  }
+
+  /** Blocks that are covered whole become holes, those at the edges are written. */
+  #zero(found: Inode, offsetBytes: number, endBytes: number): void {
+    if (offsetBytes >= endBytes) return;
+    found.bytes.zero(offsetBytes, endBytes - offsetBytes);
+    const firstWhole = Math.ceil(offsetBytes / BLOCK_BYTES);
+    const endWhole = Math.floor(endBytes / BLOCK_BYTES);
+    if (offsetBytes % BLOCK_BYTES !== 0) this.#wrote(found.inode, offsetBytes, offsetBytes + 1, 0);
+    if (endBytes % BLOCK_BYTES !== 0 && endWhole >= firstWhole)
+      this.#wrote(found.inode, endBytes - 1, endBytes, 0);
+    if (firstWhole < endWhole) this.observer?.punched(found.inode, firstWhole, endWhole);
   }
 
   #openHandle(inode: Inode): number {
@@ -504,6 +560,7 @@ export class MemoryFileSystem implements FileSystem {
     target: Inode | undefined,
   ): void {
     const now = this.#now();
+    if (target !== undefined) this.observer?.replaces(source.inode);
     this.#remove(from, oldName, now);
     this.#insert(to, newName, source.inode, now);
     source.ctime = now;
@@ -514,6 +571,7 @@ export class MemoryFileSystem implements FileSystem {
       if (target !== undefined) to.linkCount -= 1;
     }
     if (target !== undefined) this.#dropLink(target, now);
+    this.observer?.named();
   }
 
   #exchange(from: Inode, oldName: string, source: Inode, to: Inode, newName: string, target: Inode): void {
@@ -528,6 +586,7 @@ export class MemoryFileSystem implements FileSystem {
     const moved = Number(isDirectory(source)) - Number(isDirectory(target));
     from.linkCount -= moved;
     to.linkCount += moved;
+    this.observer?.named();
   }
 }
 
