@@ -12,13 +12,14 @@ import { RpcError } from '../../cluster/rpc.ts';
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import { MachineError } from '../../platform/platform.ts';
 import { StorageUnusable } from '../../storage/storage-error.ts';
-import type { SimulatedMachine, SimulatedProcess, World } from '../contract.ts';
+import type { SimulatedProcess, World } from '../contract.ts';
+import type { Machine } from '../machine/machine.ts';
 
 const RETRY_MS = 300;
 
 export interface ServiceOptions<Running> {
   readonly world: World;
-  readonly machine: SimulatedMachine;
+  readonly machine: Machine;
   readonly name: string;
   /** The program: resolves when it serves. */
   readonly main: (process: SimulatedProcess) => Promise<Running>;
@@ -42,7 +43,7 @@ export class Service<Running> {
     return this.#options.name;
   }
 
-  get machine(): SimulatedMachine {
+  get machine(): Machine {
     return this.#options.machine;
   }
 

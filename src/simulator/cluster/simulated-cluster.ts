@@ -9,13 +9,8 @@ import type { EmbeddedCoordinator } from '../../cluster/coordinator-embedded.ts'
 import type { Volume } from '../../filesystem/volume.ts';
 import type { Address } from '../../platform/platform.ts';
 import type { StorageNode } from '../../storage/storage-node.ts';
-import type {
-  ClusterView,
-  MountedFileSystem,
-  SimulatedMachine,
-  SimulatedProcess,
-  World,
-} from '../contract.ts';
+import type { ClusterView, MountedFileSystem, SimulatedProcess, World } from '../contract.ts';
+import type { Machine } from '../machine/machine.ts';
 import { coordinatorProgram, type Layout, mountProgram, nodeProgram } from './programs.ts';
 import { Service } from './service.ts';
 import type { ClusterShape } from './shape.ts';
@@ -31,7 +26,7 @@ export type Alteration = (process: SimulatedProcess) => SimulatedProcess;
 export interface ClusterOptions {
   readonly world: World;
   readonly shape: ClusterShape;
-  readonly machine: (name: string) => SimulatedMachine;
+  readonly machine: (name: string) => Machine;
   readonly alter?: Alteration;
 }
 
@@ -39,6 +34,7 @@ class Mounted implements MountedFileSystem {
   readonly generation: number;
   readonly volume: Volume;
   readonly process: SimulatedProcess;
+  /** Another mount serves the volume, or this one has noticed that it does. */
   superseded = false;
 
   constructor(generation: number, volume: Volume, process: SimulatedProcess) {
@@ -55,13 +51,14 @@ class Mounted implements MountedFileSystem {
 export class SimulatedCluster implements ClusterView {
   readonly shape: ClusterShape;
   readonly #world: World;
-  readonly machines: readonly SimulatedMachine[];
+  readonly machines: readonly Machine[];
   readonly coordinatorService: Service<EmbeddedCoordinator>;
   readonly nodeServices: readonly Service<StorageNode>[];
   readonly mountServices: ReadonlyMap<MountName, Service<Volume>>;
   /** The mount that is meant to serve. */
   #activeName: MountName = 'mount';
   #mounted: Mounted | undefined;
+  #beingDeposed: Mounted | undefined;
   #generation = 0;
   readonly #mountListeners = new Set<() => void>();
 
@@ -69,8 +66,8 @@ export class SimulatedCluster implements ClusterView {
     const { world, shape, machine, alter = (process) => process } = options;
     this.#world = world;
     this.shape = shape;
-    const machines = new Map<string, SimulatedMachine>();
-    const machineOf = (name: string): SimulatedMachine => {
+    const machines = new Map<string, Machine>();
+    const machineOf = (name: string): Machine => {
       const key = shape.oneMachine ? 'machine' : name;
       const made = machines.get(key) ?? machine(key);
       machines.set(key, made);
@@ -167,6 +164,7 @@ export class SimulatedCluster implements ClusterView {
   /** The other mount opens the volume, whatever the present one believes. Returns the one that is deposed by that. */
   takeOver(): Service<Volume> {
     const old = this.activeMount;
+    this.#beingDeposed = this.#mounted;
     this.#activeName = this.#activeName === 'mount' ? 'standby' : 'mount';
     this.#world.trace.event('take-over', { by: this.#activeName });
     // What an earlier take-over left running there is of an older reign.
@@ -175,14 +173,25 @@ export class SimulatedCluster implements ClusterView {
     return old;
   }
 
-  losePower(machine: SimulatedMachine): void {
+  /** Another mount is opening the volume: errors of this one are right from now on. */
+  isBeingDeposed(mount: MountedFileSystem): boolean {
+    return mount === this.#beingDeposed;
+  }
+
+  /** A mount that noticed that it was deposed serves nobody any more. */
+  giveUp(mount: MountedFileSystem): void {
+    if (mount !== this.#mounted || this.#mounted.superseded) return;
+    this.#mounted.superseded = true;
+    this.#mountChanged();
+  }
+
+  losePower(machine: Machine): void {
     for (const service of this.services) if (service.machine === machine) service.stopWanting();
-    this.#world.trace.event('power-lost', { machine: machine.name });
     machine.losePower();
   }
 
   /** Starts what runs on the machine, but no mount that was deposed. */
-  powerOn(machine: SimulatedMachine): void {
+  powerOn(machine: Machine): void {
     for (const service of this.services) if (service.machine === machine) this.restart(service);
   }
 

@@ -1,0 +1,200 @@
+/**
+ * Makes the faults of a schedule happen on a cluster, and ends them. Nothing is drawn here: what happens follows from the schedule, and
+ * from dice forked by the fault's own number.
+ */
+
+import type { Timer } from '../../platform/platform.ts';
+import type { Service } from '../cluster/service.ts';
+import type { SimulatedCluster } from '../cluster/simulated-cluster.ts';
+import type { Machine } from '../machine/machine.ts';
+import type { SimulatedWorld } from '../machine/world.ts';
+import { watchDeposed } from './deposed-mount.ts';
+import { describeFault, type Fault } from './fault.ts';
+import { COORDINATOR } from './fault-budget.ts';
+
+const NO_ROOM_BYTES = 0;
+const ROOM_BYTES = 1e12;
+const MOUNT = 'mount';
+
+export class FaultInjector {
+  readonly #world: SimulatedWorld;
+  readonly #cluster: SimulatedCluster;
+  /** To be called to make good what is still wrong. */
+  readonly #endings = new Map<Timer, () => void>();
+  #starts: Timer[] = [];
+  #injected = 0;
+
+  constructor(world: SimulatedWorld, cluster: SimulatedCluster) {
+    this.#world = world;
+    this.#cluster = cluster;
+  }
+
+  get injected(): number {
+    return this.#injected;
+  }
+
+  /** Times count from now. */
+  schedule(faults: readonly Fault[]): void {
+    this.#starts = faults.map((fault) => this.#world.scheduler.after(fault.atMs, () => this.#inject(fault)));
+  }
+
+  /** No further fault begins, and all that can be made good is. */
+  heal(): void {
+    for (const timer of this.#starts) timer.cancel();
+    this.#starts = [];
+    for (const [timer, end] of this.#endings) {
+      timer.cancel();
+      end();
+    }
+    this.#endings.clear();
+    this.#world.network.healAll();
+    for (const machine of this.#cluster.machines) {
+      machine.disk.faults.clear();
+      machine.disk.faults.setCapacity(ROOM_BYTES);
+    }
+    this.#cluster.bringBack();
+  }
+
+  blackout(): void {
+    for (const machine of this.#cluster.machines) this.#cluster.losePower(machine);
+  }
+
+  #inject(fault: Fault): void {
+    this.#injected += 1;
+    this.#world.trace.event('fault', { what: describeFault(fault) });
+    const end = this.#begin(fault);
+    if (end === undefined) return;
+    const timer = this.#world.scheduler.after(fault.durationMs, () => {
+      this.#endings.delete(timer);
+      end();
+    });
+    this.#endings.set(timer, end);
+  }
+
+  /** Returns what makes it good, if that can be. */
+  #begin(fault: Fault): (() => void) | undefined {
+    const { kind, target, amount = 0 } = fault;
+    switch (kind) {
+      case 'crash':
+        return this.#crash(this.#serviceOf(target));
+      case 'freeze':
+        return freeze(this.#serviceOf(target));
+      case 'power':
+        return this.#power([this.#serviceOf(target).machine]);
+      case 'blackout':
+        return this.#power(this.#cluster.machines);
+      case 'cut':
+      case 'cut-one-way':
+      case 'delay':
+      case 'loss':
+        return this.#network(fault);
+      case 'clock-jump':
+        this.#serviceOf(target).machine.clock.skewMs += amount;
+        return undefined;
+      case 'take-over':
+        return this.#takeOver(amount);
+      default:
+        return this.#disk(fault);
+    }
+  }
+
+  #crash(service: Service<unknown>): () => void {
+    service.kill();
+    return () => this.#cluster.restart(service);
+  }
+
+  #power(machines: readonly Machine[]): () => void {
+    for (const machine of machines) this.#cluster.losePower(machine);
+    return () => {
+      for (const machine of machines) this.#cluster.powerOn(machine);
+    };
+  }
+
+  #network({ kind, target, other = COORDINATOR, amount = 0 }: Fault): () => void {
+    const { network } = this.#world;
+    const a = this.#serviceOf(target).machine.name;
+    const b = this.#serviceOf(other).machine.name;
+    switch (kind) {
+      case 'cut':
+        network.cut(a, b);
+        return () => network.heal(a, b);
+      case 'cut-one-way':
+        network.cutOneWay(a, b);
+        return () => network.healOneWay(a, b);
+      default: {
+        const { latencyMs, lossRate } = network.link(a, b).options;
+        const tune = (options: { latencyMs: number; lossRate: number }): void => {
+          network.tune(a, b, options);
+          network.tune(b, a, options);
+        };
+        tune(kind === 'delay' ? { latencyMs: amount, lossRate } : { latencyMs, lossRate: amount });
+        return () => tune({ latencyMs, lossRate });
+      }
+    }
+  }
+
+  #disk({ kind, target, amount = 0, durationMs }: Fault): (() => void) | undefined {
+    const service = this.#serviceOf(target);
+    const { faults } = service.machine.disk;
+    const files = (path: string): boolean => path.startsWith(`/${target}/`);
+    switch (kind) {
+      case 'slow-disk':
+        faults.setSlowness(amount);
+        return () => faults.setSlowness(1);
+      case 'stuck-disk':
+        faults.stick(durationMs);
+        return undefined;
+      case 'full-disk':
+        faults.setCapacity(NO_ROOM_BYTES);
+        return () => faults.setCapacity(ROOM_BYTES);
+      case 'disk-errors':
+        faults.set({ readErrors: amount, writeErrors: amount, syncErrors: amount, files });
+        return () => faults.clear();
+      case 'lost-writes':
+        faults.set({ lostWrites: amount, files });
+        return () => faults.clear();
+      case 'misdirected-writes':
+        faults.set({ misdirectedWrites: amount, files });
+        return () => faults.clear();
+      case 'rot':
+        for (let i = 0; i < amount; i++) faults.rotSomewhere(files);
+        return undefined;
+      default: {
+        const end = this.#crash(service);
+        faults.corruptDatabase(`/${target}/storage/index`);
+        return end;
+      }
+    }
+  }
+
+  /** The present mount is cut off, frozen, or well and busy, while the other one opens the volume. */
+  #takeOver(how: number): () => void {
+    const cluster = this.#cluster;
+    const old = cluster.activeMount;
+    const { mount } = cluster;
+    const { network } = this.#world;
+    const others = cluster.nodeServices.map((service) => service.machine.name);
+    const mine = old.machine.name;
+    const isCut = how === 0 && !cluster.shape.oneMachine;
+    if (isCut) network.partition([mine], others);
+    if (how === 1) old.freeze();
+    cluster.takeOver();
+    return () => {
+      if (isCut) for (const other of others) network.heal(mine, other);
+      if (how === 1) old.thaw();
+      if (mount !== undefined) watchDeposed(this.#world, cluster, mount, old);
+    };
+  }
+
+  #serviceOf(name: string): Service<unknown> {
+    return name === MOUNT ? this.#cluster.activeMount : this.#cluster.service(name);
+  }
+}
+
+function freeze(service: Service<unknown>): () => void {
+  const { process } = service;
+  service.freeze();
+  return () => {
+    if (service.process === process) service.thaw();
+  };
+}

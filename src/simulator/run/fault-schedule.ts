@@ -1,0 +1,149 @@
+/**
+ * Draws a schedule of faults for one phase of load from the seed: which kinds, how often, against whom and how long. What a scenario's
+ * promises do not cover is left out (fault-budget.ts).
+ */
+import type { ClusterShape } from '../cluster/shape.ts';
+import { nodeName } from '../cluster/simulated-cluster.ts';
+import type { Dice } from '../contract.ts';
+import type { Fault, FaultKind } from './fault.ts';
+import { COORDINATOR, FaultBudget } from './fault-budget.ts';
+
+export type FaultWeights = Readonly<Partial<Record<FaultKind, number>>>;
+
+export interface FaultPlan {
+  readonly weights: FaultWeights;
+  /** Between two faults, on average. */
+  readonly meanIntervalMs: number;
+  /** More may fail than the volume can bear: only "an error or the right bytes" is asked then. */
+  readonly beyondParity: boolean;
+}
+
+/** Between these there is traffic; everybody else's links do not matter. */
+const MOUNT = 'mount';
+const LONGEST_MS = 6_000;
+const FOR_EVER_MS = 1e9;
+/** Kinds that cannot be aimed at one node where all share a machine. */
+const MACHINE_KINDS: readonly FaultKind[] = [
+  'power',
+  'cut',
+  'cut-one-way',
+  'delay',
+  'loss',
+  'slow-disk',
+  'stuck-disk',
+  'full-disk',
+];
+
+export class FaultScheduler {
+  readonly #dice: Dice;
+  readonly #shape: ClusterShape;
+  readonly #plan: FaultPlan;
+  readonly #budget: FaultBudget;
+  readonly #nodes: readonly string[];
+
+  constructor(dice: Dice, shape: ClusterShape, plan: FaultPlan) {
+    this.#dice = dice;
+    this.#shape = shape;
+    this.#plan = plan;
+    this.#budget = new FaultBudget(shape.parityFragments);
+    this.#nodes = Array.from({ length: shape.nodes }, (_, index) => nodeName(index + 1));
+  }
+
+  /** Faults that begin in [fromMs, toMs), in order. */
+  draw(fromMs: number, toMs: number): Fault[] {
+    const faults: Fault[] = [];
+    let atMs = fromMs;
+    for (;;) {
+      atMs += this.#dice.exponential(this.#plan.meanIntervalMs);
+      if (atMs >= toMs) return faults;
+      const fault = this.#one(Math.round(atMs * 10) / 10);
+      if (fault !== undefined) faults.push(fault);
+    }
+  }
+
+  #one(atMs: number): Fault | undefined {
+    const kind = this.#kind();
+    if (kind === undefined) return undefined;
+    const fault = this.#made(kind, atMs);
+    return this.#plan.beyondParity || this.#isWithin(fault) ? fault : undefined;
+  }
+
+  #kind(): FaultKind | undefined {
+    const entries = Object.entries(this.#plan.weights) as [FaultKind, number][];
+    const possible = entries.filter(([kind]) => !this.#shape.oneMachine || !MACHINE_KINDS.includes(kind));
+    const total = possible.reduce((sum, [, weight]) => sum + weight, 0);
+    let at = this.#dice.unit() * total;
+    for (const [kind, weight] of possible) {
+      at -= weight;
+      if (at < 0) return kind;
+    }
+    return undefined;
+  }
+
+  #made(kind: FaultKind, atMs: number): Fault {
+    const dice = this.#dice;
+    const durationMs = Math.round(Math.min(LONGEST_MS, 20 + dice.exponential(1_200)));
+    const base = { atMs, kind, durationMs };
+    switch (kind) {
+      case 'crash':
+      case 'freeze':
+      case 'power':
+        return { ...base, target: this.#anyProcess() };
+      case 'cut':
+        return { ...base, target: MOUNT, other: this.#peerOfMount() };
+      case 'cut-one-way': {
+        const peer = this.#peerOfMount();
+        return dice.chance(0.5)
+          ? { ...base, target: MOUNT, other: peer }
+          : { ...base, target: peer, other: MOUNT };
+      }
+      case 'delay':
+        return { ...base, target: MOUNT, other: this.#peerOfMount(), amount: 1 + dice.below(400) };
+      case 'loss':
+        return { ...base, target: MOUNT, other: this.#peerOfMount(), amount: dice.pick([0.01, 0.1, 0.5]) };
+      case 'slow-disk':
+        return { ...base, target: dice.pick(this.#nodes), amount: dice.pick([3, 20, 200]) };
+      case 'disk-errors':
+      case 'lost-writes':
+      case 'misdirected-writes':
+        return { ...base, target: dice.pick(this.#nodes), amount: dice.pick([0.02, 0.2, 1]) };
+      case 'rot':
+        return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: 1 + dice.below(20) };
+      case 'clock-jump':
+        return {
+          ...base,
+          target: this.#anyProcess(),
+          durationMs: 0,
+          amount: Math.round((dice.unit() - 0.5) * 20_000),
+        };
+      case 'take-over':
+        return { ...base, target: MOUNT, amount: dice.below(3) };
+      case 'blackout':
+        return { ...base, target: 'all' };
+      default:
+        return { ...base, target: dice.pick(this.#nodes) };
+    }
+  }
+
+  #anyProcess(): string {
+    const dice = this.#dice;
+    if (dice.chance(0.3)) return MOUNT;
+    return dice.chance(0.15) ? COORDINATOR : dice.pick(this.#nodes);
+  }
+
+  #peerOfMount(): string {
+    return this.#dice.chance(0.2) ? COORDINATOR : this.#dice.pick(this.#nodes);
+  }
+
+  #isWithin({ kind, target, other, atMs, durationMs }: Fault): boolean {
+    if (kind === 'blackout') return false;
+    if (kind === 'clock-jump' || kind === 'take-over') return true;
+    const lasts = LASTING_KINDS.includes(kind) ? FOR_EVER_MS : durationMs;
+    const weak = target === MOUNT ? other : target;
+    // The mount alone: nothing else is touched by it.
+    return weak === undefined || this.#budget.admits(weak, atMs, lasts);
+  }
+}
+
+/** What they did stays on the disk. */
+const LASTING_KINDS: readonly FaultKind[] = ['rot', 'lost-writes', 'misdirected-writes'];

@@ -1,0 +1,250 @@
+/**
+ * One run: a cluster, load and faults from one seed. Phases of load under faults; then the faults stop, everything comes back, the cluster
+ * has to become healthy, and all is checked. The same options give the same run, to the last event.
+ */
+
+import { type ClusterShape, drawShape } from '../cluster/shape.ts';
+import { type Alteration, SimulatedCluster } from '../cluster/simulated-cluster.ts';
+import type { Checker, Dice, RunFailure, Workload } from '../contract.ts';
+import { CheckFailed, MountLost } from '../contract.ts';
+import { createSimulatedDisk } from '../disks/simulated-disk.ts';
+import { createMachine } from '../machine/machine.ts';
+import type { TraceSink } from '../machine/trace.ts';
+import { createWorld, type SimulatedWorld } from '../machine/world.ts';
+import { allCheckers } from './check-list.ts';
+import type { Fault } from './fault.ts';
+import { FaultInjector } from './fault-injector.ts';
+import { FaultScheduler } from './fault-schedule.ts';
+import { Load } from './load.ts';
+import type { Scenario } from './scenario.ts';
+
+export const HEALTHY_BOUND_MS = 90_000;
+const LOAD_END_BOUND_MS = 60_000;
+const POLL_MS = 25;
+const STEP_CHECK_MS = 50;
+
+/** A fault of one of the phases; its time counts from the phase's begin. */
+export interface PlannedFault extends Fault {
+  readonly phase: number;
+}
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly scenario: Scenario;
+  /** Instead of what the seed gives. */
+  readonly faults?: readonly PlannedFault[];
+  readonly phases?: number;
+  readonly maxEvents?: number;
+  readonly trace?: TraceSink;
+  /** Deliberate defects. */
+  readonly alter?: Alteration;
+}
+
+export interface RunResult {
+  readonly failure: RunFailure | undefined;
+  readonly shape: ClusterShape;
+  readonly faults: readonly PlannedFault[];
+  /** Of everything that happened. */
+  readonly hash: string;
+  readonly virtualMs: number;
+  readonly events: number;
+  readonly operations: number;
+  readonly longestOperationMs: number;
+  /** False: the number of events was reached first. */
+  readonly finished: boolean;
+}
+
+const DEFAULT_PHASES = 2;
+
+export async function simulate(options: RunOptions): Promise<RunResult> {
+  const run = new Run(options);
+  return run.result();
+}
+
+class Run {
+  readonly #options: RunOptions;
+  readonly #world: SimulatedWorld;
+  readonly #dice: Dice;
+  readonly #shape: ClusterShape;
+  readonly #faults: readonly PlannedFault[];
+  readonly #loadMs: readonly number[];
+  readonly #cluster: SimulatedCluster;
+  readonly #injector: FaultInjector;
+  readonly #load: Load;
+  readonly #workloads: readonly Workload[];
+  readonly #checkers: readonly Checker[] = allCheckers();
+
+  constructor(options: RunOptions) {
+    const { seed, scenario, phases = DEFAULT_PHASES } = options;
+    this.#options = options;
+    this.#world = createWorld(seed, options.trace === undefined ? {} : { trace: options.trace });
+    const world = this.#world;
+    this.#dice = world.dice.fork('run');
+    this.#shape = drawShape(this.#dice.fork('shape'), scenario.shape);
+    this.#loadMs = Array.from({ length: phases }, () => 1_500 + this.#dice.below(4_000));
+    this.#faults = options.faults ?? this.#drawFaults();
+    this.#cluster = new SimulatedCluster({
+      world,
+      shape: this.#shape,
+      machine: (name) => createMachine(world, { name, disk: createSimulatedDisk(world, name) }),
+      ...(options.alter === undefined ? {} : { alter: options.alter }),
+    });
+    this.#injector = new FaultInjector(world, this.#cluster);
+    this.#load = new Load({ world, cluster: this.#cluster, allowed: scenario.allowed });
+    this.#workloads = scenario.workloads(this.#dice.fork('workloads'));
+  }
+
+  async result(): Promise<RunResult> {
+    const { maxEvents } = this.#options;
+    const world = this.#world;
+    let finished = false;
+    this.#drive().then(
+      () => {
+        finished = true;
+      },
+      (error: unknown) => world.fail(kindOf(error), asError(error)),
+    );
+    this.#checkSteps();
+    await world.run({ until: () => finished, ...(maxEvents === undefined ? {} : { maxEvents }) });
+    return {
+      failure: world.failure,
+      shape: this.#shape,
+      faults: this.#faults,
+      hash: world.trace.hash,
+      virtualMs: world.scheduler.nowMs,
+      events: world.trace.steps,
+      operations: this.#load.operations,
+      longestOperationMs: this.#load.longestOperationMs,
+      finished,
+    };
+  }
+
+  #drawFaults(): PlannedFault[] {
+    const { scenario } = this.#options;
+    const dice = this.#dice.fork('faults');
+    const planned: PlannedFault[] = [];
+    const scheduler = new FaultScheduler(dice, this.#shape, {
+      weights: scenario.faults,
+      meanIntervalMs: scenario.faultIntervalMs * (0.5 + dice.unit() * 2.5),
+      beyondParity: scenario.allowed.beyondParity,
+    });
+    this.#loadMs.forEach((loadMs, phase) => {
+      for (const fault of scheduler.draw(0, loadMs)) planned.push({ ...fault, phase });
+    });
+    return planned;
+  }
+
+  async #drive(): Promise<void> {
+    this.#cluster.start();
+    await this.#converge();
+    for (const [phase, loadMs] of this.#loadMs.entries()) {
+      await this.#loadPhase(phase, loadMs);
+      await this.#converge();
+      await this.#check(`phase ${phase + 1}`);
+      if (!this.#dice.chance(this.#options.scenario.blackoutChance)) continue;
+      this.#injector.blackout();
+      await this.#sleep(100);
+      this.#cluster.bringBack();
+      await this.#converge();
+      await this.#check(`phase ${phase + 1} after a cold start`);
+    }
+  }
+
+  async #loadPhase(phase: number, loadMs: number): Promise<void> {
+    const load = this.#load;
+    this.#world.trace.event('phase', { phase, loadMs });
+    load.stopping = false;
+    load.underFaults = true;
+    this.#injector.schedule(this.#faults.filter((fault) => fault.phase === phase));
+    const ended = Promise.all(
+      this.#workloads.map((workload) =>
+        workload.run(load.context(workload.name, this.#dice.fork(`${workload.name} in phase ${phase}`))),
+      ),
+    );
+    await Promise.race([ended, this.#sleep(loadMs)]);
+    load.stopping = true;
+    this.#world.trace.event('faults-end');
+    this.#injector.heal();
+    await this.#inTime(ended, LOAD_END_BOUND_MS, 'the load to end');
+  }
+
+  /** Until nothing ails the cluster, and what was written without a sync is durable too. */
+  async #converge(): Promise<void> {
+    const endMs = this.#world.scheduler.nowMs + HEALTHY_BOUND_MS;
+    for (;;) {
+      const ailment = this.#cluster.ailment();
+      if (ailment === undefined) break;
+      if (this.#world.scheduler.nowMs > endMs) {
+        throw new NotInTime(`after ${HEALTHY_BOUND_MS} ms without faults: ${ailment}`);
+      }
+      await this.#sleep(POLL_MS);
+    }
+    const { mount } = this.#cluster;
+    if (mount !== undefined) {
+      await this.#inTime(mount.volume.fileSystem.syncAll(), HEALTHY_BOUND_MS, 'a healthy cluster to sync');
+    }
+    this.#load.underFaults = false;
+    this.#world.trace.event('healthy');
+  }
+
+  async #check(when: string): Promise<void> {
+    this.#world.trace.event('check', { when });
+    const bound = HEALTHY_BOUND_MS;
+    for (const workload of this.#workloads) {
+      const context = this.#load.context(
+        workload.name,
+        this.#dice.fork(`${workload.name} checked in ${when}`),
+      );
+      await this.#inTime(workload.check(context), bound, `the check of ${workload.name}`);
+    }
+    for (const checker of this.#checkers) {
+      const checked = checker.phase?.(this.#cluster, this.#world);
+      if (checked !== undefined) await this.#inTime(checked, bound, `the checker ${checker.name}`);
+    }
+  }
+
+  #checkSteps(): void {
+    this.#world.scheduler.after(STEP_CHECK_MS, () => {
+      try {
+        for (const checker of this.#checkers) checker.step?.(this.#cluster);
+      } catch (error) {
+        this.#world.fail(kindOf(error), asError(error));
+      }
+      this.#checkSteps();
+    });
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#world.scheduler.after(delayMs, resolve));
+  }
+
+  async #inTime<T>(promise: Promise<T>, boundMs: number, what: string): Promise<T> {
+    let late = (_error: Error): void => {};
+    const timer = this.#world.scheduler.after(boundMs, () =>
+      late(new NotInTime(`waited ${boundMs} ms for ${what}`)),
+    );
+    try {
+      return await Promise.race([
+        promise,
+        new Promise<never>((_resolve, reject) => {
+          late = reject;
+        }),
+      ]);
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+class NotInTime extends Error {
+  override readonly name = 'NotInTime';
+}
+
+function kindOf(error: unknown): RunFailure['kind'] {
+  if (error instanceof CheckFailed) return 'correctness';
+  return error instanceof NotInTime || error instanceof MountLost ? 'liveness' : 'crash';
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,120 @@
+/**
+ * The scenarios: what kind of cluster, what load, which faults, and what is promised under them. Everything else comes from the seed.
+ */
+import { MIB } from '../../base/units.ts';
+import type { ShapeLimits } from '../cluster/shape.ts';
+import type { Dice, Workload, WorkloadContext } from '../contract.ts';
+import type { FaultWeights } from './fault-schedule.ts';
+import { fillAndDelete, randomPosix, standardMix } from './load-mix.ts';
+
+export interface Scenario {
+  readonly name: string;
+  readonly about: string;
+  readonly shape: ShapeLimits;
+  readonly faults: FaultWeights;
+  /** Between two faults; the mean of a run is drawn between half of it and three times as much. */
+  readonly faultIntervalMs: number;
+  readonly allowed: WorkloadContext['allowed'];
+  /** Chance that the power of everything fails after a phase, so that only what is on the disks remains. */
+  readonly blackoutChance: number;
+  readonly workloads: (dice: Dice) => readonly Workload[];
+}
+
+const STRICT = { beyondParity: false, fullDisks: false } as const;
+const PROCESS_FAULTS: FaultWeights = { crash: 4, freeze: 2, power: 2 };
+const NETWORK_FAULTS: FaultWeights = { cut: 2, 'cut-one-way': 2, delay: 2, loss: 2 };
+const DISK_FAULTS: FaultWeights = { 'slow-disk': 3, 'stuck-disk': 2, 'disk-errors': 2, 'full-disk': 1 };
+const ROT_FAULTS: FaultWeights = { rot: 4, 'lost-writes': 2, 'misdirected-writes': 2, 'corrupt-database': 1 };
+
+const usual = {
+  shape: {},
+  faultIntervalMs: 1_200,
+  allowed: STRICT,
+  blackoutChance: 0.3,
+  workloads: standardMix,
+};
+
+export const scenarios: readonly Scenario[] = [
+  { ...usual, name: 'calm', about: 'no faults, but a cold start at the end', faults: {}, blackoutChance: 1 },
+  {
+    ...usual,
+    name: 'processes',
+    about: 'kill -9, freezes and power losses, within parity',
+    faults: PROCESS_FAULTS,
+  },
+  {
+    ...usual,
+    name: 'network',
+    about: 'cuts both ways and one way, delays, losses',
+    shape: { oneMachine: false },
+    faults: NETWORK_FAULTS,
+  },
+  { ...usual, name: 'disks', about: 'slow, stuck, full and failing disks', faults: DISK_FAULTS },
+  {
+    ...usual,
+    name: 'rot',
+    about: 'flipped bits, lost and misdirected writes, on at most m copies',
+    faults: { ...ROT_FAULTS, crash: 2 },
+  },
+  {
+    ...usual,
+    name: 'take-over',
+    about: 'two primaries that both believe',
+    faults: { 'take-over': 3, crash: 1, freeze: 1, cut: 1 },
+    faultIntervalMs: 2_000,
+  },
+  {
+    ...usual,
+    name: 'clocks',
+    about: 'clocks that jump, with crashes',
+    faults: { 'clock-jump': 4, crash: 2, freeze: 1 },
+  },
+  {
+    ...usual,
+    name: 'full',
+    about: 'a volume that is filled up and emptied',
+    shape: { capacityBytes: 6 * MIB },
+    faults: { crash: 2, freeze: 1 },
+    faultIntervalMs: 2_500,
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [fillAndDelete(dice), randomPosix(dice)],
+  },
+  {
+    ...usual,
+    name: 'mixed',
+    about: 'everything at once, within parity',
+    faults: {
+      ...PROCESS_FAULTS,
+      ...NETWORK_FAULTS,
+      ...DISK_FAULTS,
+      rot: 1,
+      'clock-jump': 1,
+      'take-over': 0.5,
+    },
+  },
+  {
+    ...usual,
+    name: 'beyond',
+    about: 'more faults than parity bears: an error or the right bytes, and everything back afterwards',
+    faults: {
+      ...PROCESS_FAULTS,
+      ...NETWORK_FAULTS,
+      'slow-disk': 1,
+      'stuck-disk': 1,
+      blackout: 1,
+      'take-over': 0.5,
+    },
+    faultIntervalMs: 600,
+    allowed: { beyondParity: true, fullDisks: false },
+    blackoutChance: 0.5,
+  },
+];
+
+export function scenarioNamed(name: string): Scenario | undefined {
+  return scenarios.find((scenario) => scenario.name === name);
+}
+
+/** Seeds go round all scenarios when none is named. */
+export function scenarioOf(seed: number): Scenario {
+  return scenarios[seed % scenarios.length]!;
+}
