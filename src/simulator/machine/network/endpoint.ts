@@ -4,7 +4,7 @@
  *
  * As with real sockets the end of a stream is only noticed by reading, or by sending into what is reset.
  */
-import { type Address, type Connection, MachineError } from '../../../platform/platform.ts';
+import { type Address, type Connection, MachineError, type Timer } from '../../../platform/platform.ts';
 import type { Gate } from '../../contract.ts';
 import type { Link, LinkUser } from './link.ts';
 import { Pipe, type PipeReader, type PipeWorld } from './pipe.ts';
@@ -44,7 +44,9 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   #vanished = false;
   /** The other machine does not know this connection any more. */
   #refused = false;
-  #silentFromMs = 0;
+  #question: Timer | undefined;
+  /** Run while the other side does not answer. */
+  #silence: Timer[] = [];
 
   constructor(world: PipeWorld, kind: Address['kind'], peer: string, holder: EndpointHolder) {
     this.#world = world;
@@ -147,7 +149,22 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   /** The machine of the end that vanished is back: it answers whatever comes with a reset. */
   refuse(): void {
     this.#refused = true;
+    if (!this.#unreachable()) this.#silenceEnds();
     this.#askAgain(this.#out!.outstandingBytes > 0 ? MAX_RESEND_MS : MAX_QUESTION_MS);
+  }
+
+  leadsTo(machineName: string): boolean {
+    return this.#out!.link.to === machineName;
+  }
+
+  /** This end is told that the connection was reset, the other one is not, and whatever it sends is not answered. */
+  breakHalf(): void {
+    if (this.#over) return;
+    const run = this.#onClose;
+    this.vanish();
+    const reason = this.#failure('ECONNRESET');
+    if (run === undefined) this.#missedEnd = { reason };
+    else this.gate.after(0, () => run(reason));
   }
 
   linkCut(): void {
@@ -155,7 +172,7 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   }
 
   linkHealed(): void {
-    this.#silentFromMs = Infinity;
+    if (!this.#unreachable()) this.#silenceEnds();
   }
 
   readonly onBytes = (bytes: Uint8Array): void => {
@@ -172,7 +189,11 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   };
 
   #breakOff(code: string): void {
-    if (!this.#over) this.onEnd(new MachineError(code, `connection to ${this.peer}: ${code}`));
+    if (!this.#over) this.onEnd(this.#failure(code));
+  }
+
+  #failure(code: string): MachineError {
+    return new MachineError(code, `connection to ${this.peer}: ${code}`);
   }
 
   #leave(lingers: boolean): void {
@@ -196,6 +217,8 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
     this.#holder.endpoints.delete(this);
     this.#out!.link.detach(this);
     this.#in!.link.detach(this);
+    this.#question?.cancel();
+    this.#silenceEnds();
   }
 
   /** Neither end needs the streams any more. */
@@ -208,8 +231,8 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   #askAgain(withinMs: number): void {
     const { scheduler, dice } = this.#world;
     const delayMs = this.#out!.link.delayMs() + this.#in!.link.delayMs() + dice.unit() * withinMs;
-    scheduler.after(delayMs, () => {
-      if (this.#over) return;
+    this.#question?.cancel();
+    this.#question = scheduler.after(delayMs, () => {
       if (this.#unreachable()) this.#askAgain(MAX_RESEND_MS);
       else this.gate.after(0, () => this.#breakOff('ECONNRESET'));
     });
@@ -221,15 +244,16 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
 
   /** From now on the other side does not answer. */
   #fallsSilent(): void {
-    if (this.#kind !== 'tcp') return;
-    this.#silentFromMs = this.#world.scheduler.nowMs;
-    for (const timeoutMs of [KEEP_ALIVE_MS, RETRANSMISSION_MS]) {
-      this.gate.after(timeoutMs, () => {
-        // Whoever waits for an acknowledgement does not ask.
-        if (timeoutMs === KEEP_ALIVE_MS && this.#out!.outstandingBytes > 0) return;
-        const silentMs = this.#world.scheduler.nowMs - this.#silentFromMs;
-        if (this.#unreachable() && silentMs >= timeoutMs) this.#breakOff('ETIMEDOUT');
-      });
-    }
+    if (this.#kind !== 'tcp' || this.#silence.length > 0) return;
+    const idleTooLong = this.gate.after(KEEP_ALIVE_MS, () => {
+      // Whoever waits for an acknowledgement does not ask.
+      if (this.#out!.outstandingBytes === 0) this.#breakOff('ETIMEDOUT');
+    });
+    this.#silence = [idleTooLong, this.gate.after(RETRANSMISSION_MS, () => this.#breakOff('ETIMEDOUT'))];
+  }
+
+  #silenceEnds(): void {
+    for (const timer of this.#silence) timer.cancel();
+    this.#silence = [];
   }
 }

@@ -10,11 +10,16 @@ export interface LinkUser {
   linkHealed(link: Link): void;
 }
 
-export interface LinkOptions {
+export interface LinkSpeed {
   /** The least that a message takes. */
   readonly latencyMs: number;
   /** Mean of what comes on top, exponentially distributed. */
   readonly jitterMs: number;
+}
+
+export interface LinkFaults {
+  /** Comes on top of the latency. */
+  readonly extraMs: number;
   /** Share of messages that are lost and sent again. */
   readonly lossRate: number;
 }
@@ -26,16 +31,17 @@ const LONGEST_RESEND_MS = 5_000;
 export class Link {
   readonly from: string;
   readonly to: string;
-  options: LinkOptions;
+  readonly #speed: LinkSpeed;
   readonly #dice: Dice;
   /** The streams over it, in the order in which they were opened. */
   readonly #users = new Set<LinkUser>();
   #cut = false;
+  #faults: LinkFaults = { extraMs: 0, lossRate: 0 };
 
-  constructor(from: string, to: string, options: LinkOptions, dice: Dice) {
+  constructor(from: string, to: string, speed: LinkSpeed, dice: Dice) {
     this.from = from;
     this.to = to;
-    this.options = options;
+    this.#speed = speed;
     this.#dice = dice;
   }
 
@@ -45,8 +51,8 @@ export class Link {
 
   /** How long the next message takes. */
   delayMs(): number {
-    const { latencyMs, jitterMs, lossRate } = this.options;
-    let delayMs = latencyMs + this.#dice.exponential(jitterMs);
+    const { lossRate, extraMs } = this.#faults;
+    let delayMs = this.#speed.latencyMs + extraMs + this.#dice.exponential(this.#speed.jitterMs);
     if (lossRate === 0) return delayMs;
     for (let resendMs = SHORTEST_RESEND_MS; this.#dice.chance(lossRate); resendMs *= 2) {
       delayMs += resendMs;
@@ -66,6 +72,11 @@ export class Link {
 
   detach(user: LinkUser): void {
     this.#users.delete(user);
+  }
+
+  /** What is not given stays. */
+  tune(faults: Partial<LinkFaults>): void {
+    this.#faults = { ...this.#faults, ...faults };
   }
 
   cut(): void {

@@ -1,21 +1,20 @@
 /**
- * The network between all machines of a run, and its faults: links that are slow, lossy or cut, one way or both, machines that fall silent.
- *
- * A machine reaches itself over a link too, which nothing cuts.
+ * The network between all machines of a run. A machine reaches itself over a link too.
  */
 import { assert } from '../../../base/assert.ts';
 import type { Dice, Gate, Scheduler, World } from '../../contract.ts';
 import type { RollingTrace } from '../trace.ts';
 import { ChunkPool } from './chunk-pool.ts';
 import type { Endpoint } from './endpoint.ts';
-import { Link, type LinkOptions } from './link.ts';
+import { Link, type LinkSpeed } from './link.ts';
 import { MachineSockets } from './machine-sockets.ts';
+import { NetworkFaults } from './network-faults.ts';
 import type { PipeWorld } from './pipe.ts';
 import { ProcessNetwork } from './process-network.ts';
 
-/** As between machines of one rack, and between processes of one machine. */
-const RACK_LINK: LinkOptions = { latencyMs: 0.05, jitterMs: 0.05, lossRate: 0 };
-const LOCAL_LINK: LinkOptions = { latencyMs: 0.01, jitterMs: 0.01, lossRate: 0 };
+/** As between processes of one machine, and between machines of one rack. */
+const LOCAL_LINK: LinkSpeed = { latencyMs: 0.01, jitterMs: 0.01 };
+const RACK_LINK: LinkSpeed = { latencyMs: 0.05, jitterMs: 0.05 };
 
 interface NetworkWorld extends World {
   readonly trace: RollingTrace;
@@ -25,6 +24,7 @@ export class SimulatedNetwork implements PipeWorld {
   readonly world: NetworkWorld;
   readonly chunks = new ChunkPool();
   readonly dice: Dice;
+  readonly faults = new NetworkFaults(this);
   readonly #machines = new Map<string, MachineSockets>();
   readonly #processes = new Map<string, Set<ProcessNetwork>>();
   /** By sender, then by receiver. */
@@ -71,56 +71,25 @@ export class SimulatedNetwork implements PipeWorld {
     }
     let link = links.get(to);
     if (link === undefined) {
-      const options = from === to ? LOCAL_LINK : RACK_LINK;
-      link = new Link(from, to, options, this.dice.fork(`${from} to ${to}`));
+      const speed = from === to ? LOCAL_LINK : RACK_LINK;
+      link = new Link(from, to, speed, this.dice.fork(`${from} to ${to}`));
       links.set(to, link);
     }
     return link;
   }
 
-  /** Nothing gets from the one to the other any more; the way back stays. */
-  cutOneWay(from: string, to: string): void {
-    assert(from !== to, 'a machine always reaches itself');
-    this.trace.event('link-cut', { from, to });
-    this.link(from, to).cut();
+  /** All links that were ever used, or tuned. */
+  *links(): Iterable<Link> {
+    for (const links of this.#links.values()) yield* links.values();
   }
 
-  cut(one: string, other: string): void {
-    this.cutOneWay(one, other);
-    this.cutOneWay(other, one);
-  }
-
-  /** Cuts every link between the two groups. */
-  partition(some: readonly string[], others: readonly string[]): void {
-    for (const one of some) for (const other of others) this.cut(one, other);
-  }
-
-  healOneWay(from: string, to: string): void {
-    this.trace.event('link-healed', { from, to });
-    this.link(from, to).heal();
-  }
-
-  heal(one: string, other: string): void {
-    this.healOneWay(one, other);
-    this.healOneWay(other, one);
-  }
-
-  /** All links are whole and quick again. */
-  healAll(): void {
-    this.trace.event('network-healed');
-    for (const [from, links] of this.#links) {
-      for (const [to, link] of links) {
-        link.options = from === to ? LOCAL_LINK : RACK_LINK;
-        link.heal();
-      }
+  /** What the processes of the one machine have open to the other. */
+  endpointsBetween(machineName: string, otherName: string): Endpoint[] {
+    const found: Endpoint[] = [];
+    for (const process of this.#processes.get(machineName) ?? []) {
+      for (const endpoint of process.endpoints) if (endpoint.leadsTo(otherName)) found.push(endpoint);
     }
-  }
-
-  /** Makes the way from the one to the other slow or lossy; what is not given stays. */
-  tune(from: string, to: string, options: Partial<LinkOptions>): void {
-    this.trace.event('link-tuned', { from, to, ...options });
-    const link = this.link(from, to);
-    link.options = { ...link.options, ...options };
+    return found;
   }
 
   /** The machine falls silent, and the other ends of its connections do not hear of it. Its processes are still to be killed. */
