@@ -81,10 +81,26 @@ export function frameLength(start: Buffer, lap: number, offset: number): number 
   return roundUp(start.readUInt32LE(12), BLOCK_BYTES);
 }
 
-/** Lap that a page claims in which a frame begins; undefined if none does. */
+const MAX_CLAIMED_LAP = 2n ** 40n;
+
+/** Lap that a page claims in which a frame begins; undefined if none does, or if the number makes no sense. */
 export function frameLap(start: Buffer): number | undefined {
   if (start.length < FRAME_HEADER_BYTES || start.readUInt32LE(4) !== FRAME_MAGIC) return undefined;
-  return readSafe(start, 16);
+  const lap = start.readBigUInt64LE(16);
+  return lap <= MAX_CLAIMED_LAP ? Number(lap) : undefined;
+}
+
+/**
+ * Was a frame of this place begun here? Also if parts of its header are damaged: two of magic, lap and offset say so, unless they say that it is a frame
+ * of an earlier lap.
+ */
+export function looksLikeFrame(start: Buffer, lap: number, offset: number): boolean {
+  if (start.length < FRAME_HEADER_BYTES) return false;
+  const isMagic = start.readUInt32LE(4) === FRAME_MAGIC;
+  const lapThere = start.readBigUInt64LE(16);
+  const isOffset = start.readBigUInt64LE(24) === BigInt(offset);
+  if (lapThere === BigInt(lap)) return isMagic || isOffset;
+  return isMagic && isOffset && lapThere > BigInt(lap);
 }
 
 export interface Frame {

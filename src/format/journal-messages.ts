@@ -30,11 +30,20 @@ export interface JournalState {
   readonly previousTerm: number;
   /** Term of entry lastSequence; previousTerm when the journal is empty. */
   readonly lastTerm: number;
-  /** Entries from here on were written and cannot be read any more; 0 if none. lastSequence is the one before. */
+  /** This entry was written and cannot be read any more; 0 if all can. lastSequence is the one before. */
   readonly damagedSequence: number;
+  /** The last entry that was written, as far as can be told; lastSequence where nothing is damaged. Some up to here may be readable. */
+  readonly endSequence: number;
+  readonly endTerm: number;
+  /** Behind endSequence something was written that cannot be read: a write that a crash cut short, or damage to the very last one. */
+  readonly doubtfulEnd: boolean;
+  /** It never was a member's journal, or lost everything: that it holds nothing says nothing. */
+  readonly blank: boolean;
 }
 
-const STATE_BYTES = 48;
+const STATE_BYTES = 72;
+const DOUBTFUL_END = 1;
+const BLANK = 2;
 
 export function encodeJournalState(state: JournalState): Buffer {
   const out = Buffer.allocUnsafe(STATE_BYTES);
@@ -44,11 +53,16 @@ export function encodeJournalState(state: JournalState): Buffer {
   writeSafe(out, state.previousTerm, 24);
   writeSafe(out, state.lastTerm, 32);
   writeSafe(out, state.damagedSequence, 40);
+  writeSafe(out, state.endSequence, 48);
+  writeSafe(out, state.endTerm, 56);
+  writeSafe(out, (state.doubtfulEnd ? DOUBTFUL_END : 0) + (state.blank ? BLANK : 0), 64);
   return out;
 }
 
 export function decodeJournalState(body: Buffer): JournalState {
   must(body.length === STATE_BYTES, 'length of a journal state');
+  const flags = readSafe(body, 64);
+  must(flags <= (DOUBTFUL_END | BLANK), 'flags of a journal state');
   return {
     term: readSafe(body, 0),
     firstSequence: readSafe(body, 8),
@@ -56,6 +70,10 @@ export function decodeJournalState(body: Buffer): JournalState {
     previousTerm: readSafe(body, 24),
     lastTerm: readSafe(body, 32),
     damagedSequence: readSafe(body, 40),
+    endSequence: readSafe(body, 48),
+    endTerm: readSafe(body, 56),
+    doubtfulEnd: (flags & DOUBTFUL_END) !== 0,
+    blank: (flags & BLANK) !== 0,
   };
 }
 

@@ -2,8 +2,9 @@
  * Reads a journal back from its files: every frame in the order it was written. A frame cuts what is behind its previous sequence and appends its
  * entries, so replay needs no other rule.
  *
- * The end of a file is where no valid frame is. If valid frames follow that do not connect, something in the middle is damaged: those
- * entries are not served, and the journal says so, until frames written later connect again (a primary repairs it from another member).
+ * The end of a file is where no valid frame is. If valid frames follow that do not connect, something in the middle is damaged: the entries
+ * between are lost, and the journal says so, until a frame written later cuts there (a primary repairs it from another member). What follows
+ * the last valid frame may be a write that a crash cut short or damage to the last one: where it looks like either, that is said, too.
  */
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import { FormatError } from '../format/fields.ts';
@@ -14,19 +15,20 @@ import {
   frameLap,
   frameLength,
   JOURNAL_FILE_HEADER_BYTES,
+  looksLikeFrame,
 } from '../format/journal-file.ts';
 import type { JournalSlotState } from '../format/storage-slot.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { JournalFile, JournalFiles } from './journal-files.ts';
 import { JournalIndex } from './journal-index.ts';
-import { StorageUnusable } from './storage-error.ts';
+import { isUnreadable, StorageUnusable } from './storage-error.ts';
 
 const WINDOW_BYTES = 2 * MIB;
 
 export interface RecoveredJournal {
   readonly index: JournalIndex<JournalFile>;
-  /** First entry that was lost in the middle; 0: none. */
-  readonly damagedSequence: number;
+  /** Behind the last frame something was begun that cannot be read. */
+  readonly doubtfulEnd: boolean;
 }
 
 interface Found {
@@ -55,8 +57,7 @@ class Recovery {
   #windowStart = 0;
   #windowBytes = 0;
   readonly #index: JournalIndex<JournalFile>;
-  /** Frames that do not connect were seen since the last one that did. */
-  #gap = false;
+  #doubtfulEnd = false;
 
   constructor(platform: Platform, files: JournalFiles, state: JournalSlotState) {
     this.#platform = platform;
@@ -69,7 +70,7 @@ class Recovery {
   async run(volumeId: Buffer): Promise<RecoveredJournal> {
     const all = await this.#files.openAll();
     for (const file of all) await this.#readLap(file, volumeId);
-    this.#files.nextLap = Math.max(this.#state.firstLap, ...all.map((file) => file.lap + 1));
+    this.#files.nextLap = Math.max(1, this.#state.firstLap, ...all.map((file) => file.lap + 1));
     const used = all.filter((file) => file.lap > 0 && file.lap >= this.#state.firstLap);
     used.sort((a, b) => a.lap - b.lap);
     for (const file of all) if (!used.includes(file)) await this.#files.addSpare(file);
@@ -77,11 +78,11 @@ class Recovery {
       await this.#replayFile(file);
       this.#files.active.push(file);
     }
-    return { index: this.#index, damagedSequence: this.#gap ? this.#index.lastSequence + 1 : 0 };
+    return { index: this.#index, doubtfulEnd: this.#doubtfulEnd };
   }
 
   async #readLap(file: JournalFile, volumeId: Buffer): Promise<void> {
-    await file.file.read([this.#window.subarray(0, 2 * BLOCK_BYTES)], 0);
+    await this.#fill(file, 0, 2 * BLOCK_BYTES);
     try {
       const page = this.#window.subarray(0, JOURNAL_FILE_HEADER_BYTES);
       const header = decodeJournalFileHeader(page, this.#platform.kernels.crc32c);
@@ -107,17 +108,23 @@ class Recovery {
       this.#replay(file, found);
     }
     // Behind something unreadable nothing is written in this file any more: what follows there could look like a continuation.
-    file.tailBytes = skipped || this.#gap ? this.#files.fileBytes : offset;
+    file.tailBytes = skipped ? this.#files.fileBytes : offset;
   }
 
   #replay(file: JournalFile, { frame, offset, lengthBytes }: Found): void {
     const { previousSequence, entries } = frame;
-    if (previousSequence > this.#index.lastSequence) {
-      this.#gap = true;
-      return;
+    const index = this.#index;
+    if (previousSequence > index.lastSequence) {
+      index.lose(previousSequence, frame.previousTerm);
+    } else if (
+      previousSequence >= index.baseSequence &&
+      (index.termOf(previousSequence) ?? frame.previousTerm) !== frame.previousTerm
+    ) {
+      // A frame that cannot be read replaced entries that are held; which is not known.
+      index.cut(index.baseSequence);
+      if (previousSequence > index.baseSequence) index.lose(previousSequence, frame.previousTerm);
     }
-    this.#gap = false;
-    this.#index.cut(previousSequence);
+    index.cut(previousSequence);
     let sequence = previousSequence;
     for (const entry of entries) {
       sequence++;
@@ -126,12 +133,20 @@ class Recovery {
     this.#index.place({ file, offset, lengthBytes, previousSequence, lastSequence: sequence });
   }
 
-  /** First valid frame at or behind `from`. Where none begins the search goes on page by page to the end of the file. */
+  /**
+   * First valid frame at or behind `from`. Where none begins the search goes on page by page to the end of the file. What the last call of all finds
+   * at `from` is the journal's end.
+   */
   async #nextFrame(file: JournalFile, from: number): Promise<Found | undefined> {
+    this.#doubtfulEnd = false;
     for (let offset = from; offset < this.#files.fileBytes; offset += BLOCK_BYTES) {
       if (!this.#inWindow(file, offset, BLOCK_BYTES)) {
         await this.#fill(file, offset);
         if (this.#windowBytes < BLOCK_BYTES) return undefined;
+      }
+      if (offset === from) {
+        const start = this.#window.subarray(offset - this.#windowStart, this.#windowBytes);
+        this.#doubtfulEnd = looksLikeFrame(start, file.lap, offset);
       }
       const lengthBytes = this.#lengthAt(file, offset);
       if (lengthBytes === undefined) continue;
@@ -151,12 +166,32 @@ class Recovery {
     return this.#windowFile === file && offset >= this.#windowStart && offset + lengthBytes <= end;
   }
 
-  async #fill(file: JournalFile, offset: number): Promise<void> {
-    const lengthBytes = Math.min(WINDOW_BYTES, this.#files.fileBytes - offset);
+  async #fill(file: JournalFile, offset: number, wantedBytes = WINDOW_BYTES): Promise<void> {
+    const lengthBytes = Math.min(wantedBytes, this.#files.fileBytes - offset);
     this.#windowFile = undefined;
-    this.#windowBytes = await file.file.read([this.#window.subarray(0, lengthBytes)], offset);
+    this.#windowBytes = await this.#read(file, lengthBytes, offset);
     this.#windowStart = offset;
     this.#windowFile = file;
+  }
+
+  /** A page that the disk cannot read is like one whose bytes are wrong. */
+  async #read(file: JournalFile, lengthBytes: number, offset: number): Promise<number> {
+    try {
+      return await file.file.read([this.#window.subarray(0, lengthBytes)], offset);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+    }
+    let at = 0;
+    for (; at < lengthBytes; at += BLOCK_BYTES) {
+      const page = this.#window.subarray(at, at + BLOCK_BYTES);
+      try {
+        if ((await file.file.read([page], offset + at)) < BLOCK_BYTES) break;
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        page.fill(0);
+      }
+    }
+    return at;
   }
 
   #lengthAt(file: JournalFile, offset: number): number | undefined {

@@ -12,14 +12,19 @@ import { FormatError } from '../format/fields.ts';
 import { decodeFrame } from '../format/journal-file.ts';
 import type { AppendRequest, JournalEntry, JournalState } from '../format/journal-messages.ts';
 import { journalEntryBytes, MAX_JOURNAL_BATCH_BYTES } from '../format/journal-messages.ts';
-import { decodeJournalSlotState, encodeJournalSlotState, slotKinds } from '../format/storage-slot.ts';
+import {
+  decodeJournalSlotState,
+  encodeJournalSlotState,
+  type JournalSlotState,
+  slotKinds,
+} from '../format/storage-slot.ts';
 import type { Platform } from '../platform/platform.ts';
 import { type JournalFile, JournalFiles } from './journal-files.ts';
 import { type FrameRef, JournalIndex } from './journal-index.ts';
-import { recoverJournal } from './journal-recovery.ts';
+import { type RecoveredJournal, recoverJournal } from './journal-recovery.ts';
 import { JournalWriter } from './journal-writer.ts';
-import { SlotFile } from './slot-file.ts';
-import { isNoSpace, refusalOf, StorageError } from './storage-error.ts';
+import { SlotDamaged, SlotFile } from './slot-file.ts';
+import { isNoSpace, isUnreadable, refusalOf, StorageError } from './storage-error.ts';
 
 export interface JournalStoreOptions {
   readonly directory: string;
@@ -37,6 +42,8 @@ interface WaitingAppend {
 
 const DEFAULT_FILE_BYTES = 16 * MIB;
 const DEFAULT_MAX_FILES = 32;
+/** As first lap in the stored state. */
+const NEVER_RESET = 0;
 /** Appends that wait for room; a primary keeps far fewer in flight. */
 const MAX_WAITING = 64;
 
@@ -48,7 +55,9 @@ export class JournalStore {
   #index: JournalIndex<JournalFile>;
   #term: number;
   #durableSequence: number;
-  #damagedSequence: number;
+  #doubtfulEnd: boolean;
+  /** Never reset, and nothing in it: not a member's journal. */
+  #blank: boolean;
   #waiting: WaitingAppend[] = [];
   #draining: Promise<void> | undefined;
   #resetting: Promise<void> | undefined;
@@ -58,17 +67,17 @@ export class JournalStore {
     platform: Platform,
     slot: SlotFile,
     files: JournalFiles,
-    index: JournalIndex<JournalFile>,
-    term: number,
-    damagedSequence: number,
+    { index, doubtfulEnd }: RecoveredJournal,
+    state: JournalSlotState,
   ) {
     this.#platform = platform;
     this.#slot = slot;
     this.#files = files;
     this.#index = index;
-    this.#term = term;
+    this.#term = state.term;
     this.#durableSequence = index.lastSequence;
-    this.#damagedSequence = damagedSequence;
+    this.#doubtfulEnd = doubtfulEnd;
+    this.#blank = state.firstLap === NEVER_RESET && index.lastSequence === 0;
     this.#writer = new JournalWriter(
       platform,
       files,
@@ -88,36 +97,49 @@ export class JournalStore {
       maxFiles: options.maxFiles ?? DEFAULT_MAX_FILES,
     });
     const { slot, state } = await openState(platform, `${directory}/journal.slot`);
-    const { index, damagedSequence } = await recoverJournal(platform, files, state, volumeId);
-    if (damagedSequence > 0) platform.log.error('journal-damaged', { directory, damagedSequence });
+    const recovered = await recoverJournal(platform, files, state, volumeId);
+    const { index, doubtfulEnd } = recovered;
+    const damagedSequence = index.firstLost();
+    if (damagedSequence !== undefined) platform.log.error('journal-damaged', { directory, damagedSequence });
+    if (doubtfulEnd) platform.log.warn('journal-end-doubtful', { directory, behind: index.lastSequence });
     await prepareIfPossible(platform, files);
     platform.log.info('journal-recovered', {
       firstSequence: index.baseSequence + 1,
       lastSequence: index.lastSequence,
       lastTerm: index.lastTerm,
     });
-    return new JournalStore(platform, slot, files, index, state.term, damagedSequence);
+    return new JournalStore(platform, slot, files, recovered, state);
   }
 
   /** Of what is durable. */
   state(): JournalState {
-    const { baseSequence, baseTerm } = this.#index;
+    const index = this.#index;
+    const { baseSequence, baseTerm } = index;
+    const damagedSequence = index.firstLost() ?? 0;
+    const endSequence = this.#durableSequence;
+    const endTerm = index.termOf(endSequence) ?? baseTerm;
+    const lastSequence = damagedSequence === 0 ? endSequence : damagedSequence - 1;
     return {
       term: this.#term,
       firstSequence: baseSequence + 1,
-      lastSequence: this.#durableSequence,
+      lastSequence,
       previousTerm: baseTerm,
-      lastTerm: this.#index.termOf(this.#durableSequence) ?? baseTerm,
-      damagedSequence: this.#damagedSequence,
+      lastTerm: lastSequence === endSequence ? endTerm : (index.termOf(lastSequence) ?? baseTerm),
+      damagedSequence,
+      endSequence,
+      endTerm,
+      doubtfulEnd: this.#doubtfulEnd,
+      blank: this.#blank,
     };
   }
 
-  /** Promises to refuse primaries of older terms, also after a restart. Appends under way are over when it resolves. */
+  /** Promises to refuse primaries of older terms, also after a restart. Appends and a reset under way are over when it resolves. */
   async fence(term: number): Promise<JournalState> {
     this.#mustServe();
     if (term < this.#term) throw fenced(term, this.#term);
     if (term > this.#term) {
       this.#term = term;
+      await this.#resetting?.catch(() => undefined); // its caller was told
       await this.#writer.idle();
       await this.#storeState();
     }
@@ -178,7 +200,11 @@ export class JournalStore {
       throw conflict(`no entry ${previousSequence} of term ${request.previousTerm}`);
     }
     let known = 0;
-    while (known < entries.length && index.termOf(previousSequence + 1 + known) === entries[known]!.term)
+    while (
+      known < entries.length &&
+      index.termOf(previousSequence + 1 + known) === entries[known]!.term &&
+      !index.isLost(previousSequence + 1 + known)
+    )
       known++;
     const start = previousSequence + known;
     if (known === entries.length && (known > 0 || start === index.lastSequence))
@@ -205,7 +231,8 @@ export class JournalStore {
   #noteDurable(frame: FrameRef<JournalFile>): void {
     this.#index.place(frame);
     this.#durableSequence = frame.lastSequence;
-    this.#damagedSequence = 0;
+    this.#doubtfulEnd = false;
+    this.#blank = false;
   }
 
   async #whenDurable(sequence: number): Promise<JournalState> {
@@ -218,7 +245,10 @@ export class JournalStore {
     return this.state();
   }
 
-  /** Entries from `fromSequence` on, at least one if there is one. Refuses with missing (trimmed) and corrupt (damaged). */
+  /**
+   * Entries from `fromSequence` on, at least one if there is one, and not beyond a damaged one. Refuses with missing (trimmed) and corrupt (damaged;
+   * one that is found now counts as damaged from then on).
+   */
   async read(fromSequence: number, maxBytes: number): Promise<JournalEntry[]> {
     this.#mustServe();
     const bound = Math.min(maxBytes, MAX_JOURNAL_BATCH_BYTES);
@@ -226,6 +256,10 @@ export class JournalStore {
     let sequence = fromSequence;
     let total = 0;
     while (sequence <= this.#durableSequence && total < bound) {
+      if (this.#index.isLost(sequence)) {
+        if (result.length === 0) throw corrupt(sequence);
+        break;
+      }
       const entries = await this.#readFrames(sequence, bound - total).catch((error: unknown) => {
         if (result.length > 0 && error instanceof StorageError) return []; // what came before is fine
         throw error;
@@ -239,9 +273,6 @@ export class JournalStore {
       sequence += entries.length;
     }
     this.#mustHold(fromSequence);
-    if (this.#damagedSequence > 0 && sequence >= this.#damagedSequence && result.length === 0) {
-      throw corrupt(sequence);
-    }
     return result;
   }
 
@@ -263,7 +294,8 @@ export class JournalStore {
         throw error;
       }
       const skip = sequence - ref.previousSequence - 1;
-      assert(skip >= 0 && lastSequence >= sequence, 'frames are contiguous');
+      if (skip < 0) break; // behind lost ones
+      assert(lastSequence >= sequence, 'frames are in order');
       for (const entry of entries.slice(skip, lastSequence - ref.previousSequence)) result.push(entry);
       sequence = lastSequence + 1;
     }
@@ -282,8 +314,10 @@ export class JournalStore {
       return decodeFrame(lap, offset, buffer.subarray(0, got), this.#platform.kernels.crc32c).entries;
     } catch (error) {
       this.#mustHold(sequence); // trimmed while it was read?
-      if (!(error instanceof FormatError)) throw refusalOf(error, 'reading the journal');
+      if (!(error instanceof FormatError) && !isUnreadable(error))
+        throw refusalOf(error, 'reading the journal');
       this.#platform.log.error('journal-entry-corrupt', { path: file.file.path, offset, sequence });
+      this.#index.loseFrame(ref);
       throw corrupt(sequence);
     }
   }
@@ -301,6 +335,7 @@ export class JournalStore {
       throw new StorageError({ reason: 'invalid' }, `entry ${sequence} is not here`);
     }
     if (sequence > this.#index.baseSequence) {
+      if (this.#index.termOf(sequence) === undefined) throw corrupt(sequence);
       this.#index.trim(sequence);
       await this.#storeState();
       await this.#recycle(this.#firstLap());
@@ -325,7 +360,8 @@ export class JournalStore {
     try {
       this.#index = new JournalIndex(sequence, sequenceTerm);
       this.#durableSequence = sequence;
-      this.#damagedSequence = 0;
+      this.#doubtfulEnd = false;
+      this.#blank = false;
       const firstLap = this.#files.nextLap;
       await this.#storeState(firstLap);
       await this.#recycle(firstLap);
@@ -347,7 +383,7 @@ export class JournalStore {
     }
   }
 
-  async #storeState(firstLap = this.#firstLap()): Promise<void> {
+  async #storeState(firstLap = this.#blank ? NEVER_RESET : this.#firstLap()): Promise<void> {
     const { baseSequence, baseTerm } = this.#index;
     try {
       await this.#slot.write(encodeJournalSlotState({ term: this.#term, baseSequence, baseTerm, firstLap }));
@@ -388,13 +424,22 @@ function corrupt(sequence: number): StorageError {
   return new StorageError({ reason: 'corrupt', blockIndex: 0 }, `journal entry ${sequence} is damaged`);
 }
 
+/**
+ * Without a state that can be read the journal starts from what its files say, which counts as damaged or blank. That the promised term is forgotten
+ * does no harm: whoever was connected before has to ask the coordinator before it comes back (docs/metadata-protocol.md).
+ */
 async function openState(
   platform: Platform,
   path: string,
-): Promise<{ slot: SlotFile; state: ReturnType<typeof decodeJournalSlotState> }> {
-  const opened = await SlotFile.open(platform, path, slotKinds.journal);
-  if (opened !== undefined) return { slot: opened.slot, state: decodeJournalSlotState(opened.payload) };
-  const state = { term: 0, baseSequence: 0, baseTerm: 0, firstLap: 1 };
+): Promise<{ slot: SlotFile; state: JournalSlotState }> {
+  try {
+    const opened = await SlotFile.open(platform, path, slotKinds.journal);
+    if (opened !== undefined) return { slot: opened.slot, state: decodeJournalSlotState(opened.payload) };
+  } catch (error) {
+    if (!(error instanceof SlotDamaged)) throw error;
+    platform.log.error('journal-state-lost', { why: error.message });
+  }
+  const state = { term: 0, baseSequence: 0, baseTerm: 0, firstLap: NEVER_RESET };
   return {
     slot: await SlotFile.create(platform, path, slotKinds.journal, encodeJournalSlotState(state)),
     state,

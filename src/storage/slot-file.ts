@@ -10,6 +10,9 @@ import { StorageUnusable } from './storage-error.ts';
 
 const COPIES = 2;
 
+/** Neither copy can be read. */
+export class SlotDamaged extends StorageUnusable {}
+
 export class SlotFile {
   readonly #platform: Platform;
   readonly #file: DiskFile;
@@ -25,7 +28,7 @@ export class SlotFile {
     this.#page = platform.memory.allocate(BLOCK_BYTES);
   }
 
-  /** undefined: there is no such file. */
+  /** undefined: there is no such file. Rejects with SlotDamaged. */
   static async open(
     platform: Platform,
     path: string,
@@ -36,7 +39,7 @@ export class SlotFile {
     const payload = await slot.#readNewest();
     if (payload === undefined) {
       await slot.close();
-      throw new StorageUnusable(`${path} is damaged: neither of its copies can be read`);
+      throw new SlotDamaged(`${path} is damaged: neither of its copies can be read`);
     }
     return { slot, payload };
   }

@@ -29,6 +29,11 @@ export function isNoSpace(error: unknown): boolean {
   return error instanceof MachineError && noSpaceCodes.has(error.code);
 }
 
+/** The disk cannot read what lies there. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof MachineError && error.code === 'EIO';
+}
+
 /** An expected failure of the machine as a refusal; anything else is a bug and goes on as it is. */
 export function refusalOf(error: unknown, doing: string): unknown {
   if (!(error instanceof MachineError)) return error;

@@ -274,6 +274,10 @@ const cases: Case[] = [
     previousTerm: 5,
     lastTerm: 6,
     damagedSequence: 2 ** 41 + 1,
+    endSequence: 2 ** 42,
+    endTerm: 9,
+    doubtfulEnd: true,
+    blank: true,
   }),
   message('journal-messages', 'append-request', journal.encodeAppendRequest, journal.decodeAppendRequest, {
     term: 3,

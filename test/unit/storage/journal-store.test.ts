@@ -1,4 +1,4 @@
-import { closeSync, cpSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { closeSync, cpSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -47,10 +47,10 @@ async function reasonOf(promise: Promise<unknown>): Promise<string> {
   }
 }
 
-function damage(directory: string, fileNumber: number, offset: number): void {
+function damage(directory: string, fileNumber: number, offset: number, lengthBytes = 8): void {
   const path = join(directory, `${String(fileNumber).padStart(6, '0')}.tjl`);
   const descriptor = openSync(path, 'r+');
-  writeSync(descriptor, Buffer.from('damaged!'), 0, 8, offset);
+  writeSync(descriptor, Buffer.from('damaged!'), 0, lengthBytes, offset);
   closeSync(descriptor);
 }
 
@@ -80,6 +80,10 @@ describe('a journal store', () => {
       previousTerm: 0,
       lastTerm: 1,
       damagedSequence: 0,
+      endSequence: 3,
+      endTerm: 1,
+      doubtfulEnd: false,
+      blank: false,
     });
     await journal.close();
   });
@@ -242,9 +246,35 @@ describe('a journal store', () => {
     damage(directory, 1, 4 * BLOCK_BYTES);
     const again = await openJournal(directory);
     expect(await texts(again)).toEqual(['kept']);
-    expect(again.state().damagedSequence).toBe(0);
+    expect(again.state()).toMatchObject({ damagedSequence: 0, doubtfulEnd: true });
     await append(again, 1, 'next');
+    expect(again.state().doubtfulEnd).toBe(false);
     expect(await texts(again)).toEqual(['kept', 'next']);
+    await again.close();
+  });
+
+  test('takes the end for doubtful when part of the last header is damaged, and for sound when an older lap lies there', async () => {
+    for (const offset of [4, 20, 30]) {
+      const directory = scratchDirectory();
+      const journal = await openJournal(directory);
+      await journal.fence(1);
+      await append(journal, 1, 'kept');
+      await append(journal, 1, 'acknowledged');
+      await journal.close();
+      damage(directory, 1, 2 * BLOCK_BYTES + offset, 1);
+      const again = await openJournal(directory);
+      expect(again.state()).toMatchObject({ lastSequence: 1, doubtfulEnd: true });
+      await again.close();
+    }
+    const directory = scratchDirectory();
+    const journal = await openJournal(directory);
+    await journal.fence(1);
+    for (let i = 0; i < 20; i++) await append(journal, 1, 'x'.repeat(40 * KIB));
+    await journal.trim(1, 19);
+    for (let i = 0; i < 8; i++) await append(journal, 1, 'x'.repeat(40 * KIB));
+    await journal.close();
+    const again = await openJournal(directory);
+    expect(again.state()).toMatchObject({ lastSequence: 28, doubtfulEnd: false });
     await again.close();
   });
 
@@ -257,9 +287,15 @@ describe('a journal store', () => {
     damage(directory, 1, 2 * BLOCK_BYTES + 60);
     journal = await openJournal(directory);
     expect(logged.events).toContain('journal-damaged');
-    expect(journal.state()).toMatchObject({ lastSequence: 1, damagedSequence: 2 });
+    expect(journal.state()).toMatchObject({
+      lastSequence: 1,
+      damagedSequence: 2,
+      endSequence: 4,
+      endTerm: 1,
+    });
     expect((await journal.read(1, 1000)).map(textOf)).toEqual(['a']);
     expect(await reasonOf(journal.read(2, 1000))).toBe('corrupt');
+    expect((await journal.read(3, 1000)).map(textOf)).toEqual(['c', 'd']);
     await journal.fence(2);
     const entries = ['b', 'c', 'd'].map((text) => entry(1, text));
     await journal.append({ term: 2, previousSequence: 1, previousTerm: 1, entries });
@@ -281,6 +317,85 @@ describe('a journal store', () => {
     damage(directory, 1, 2 * BLOCK_BYTES + 80);
     expect((await journal.read(1, 1)).map(textOf)).toEqual(['fine']);
     expect(await reasonOf(journal.read(2, 1000))).toBe('corrupt');
+    expect(journal.state()).toMatchObject({ lastSequence: 1, damagedSequence: 2, endSequence: 2 });
+    await append(journal, 1, 'repaired');
+    expect(await texts(journal)).toEqual(['fine', 'repaired']);
+    await journal.close();
+  });
+
+  test('does not bring a cut entry back when the frame that replaced it is damaged', async () => {
+    const directory = scratchDirectory();
+    let journal = await openJournal(directory);
+    await journal.fence(1);
+    await append(journal, 1, 'a', 'b', 'cut');
+    await journal.fence(2);
+    const at = { term: 2, previousSequence: 2, previousTerm: 1 };
+    await journal.append({ ...at, entries: [entry(2, 'replaced it')] });
+    await append(journal, 2, 'last');
+    await journal.close();
+    damage(directory, 1, 2 * BLOCK_BYTES + 60);
+    journal = await openJournal(directory);
+    expect(journal.state()).toMatchObject({
+      lastSequence: 0,
+      damagedSequence: 1,
+      endSequence: 4,
+      endTerm: 2,
+    });
+    expect((await journal.read(4, 1000)).map(textOf)).toEqual(['last']);
+    expect(await reasonOf(journal.read(3, 1000))).toBe('corrupt');
+    await journal.close();
+  });
+
+  test('is blank until it is reset or holds something, whatever terms it promised', async () => {
+    const directory = scratchDirectory();
+    for (let term = 1; term < 4; term++) {
+      const journal = await openJournal(directory);
+      expect(journal.state().blank).toBe(true);
+      await journal.fence(term);
+      expect(journal.state()).toMatchObject({ blank: true, term });
+      await journal.close();
+    }
+    let journal = await openJournal(directory);
+    await journal.reset(3, 0, 0);
+    expect(journal.state().blank).toBe(false);
+    await journal.close();
+    journal = await openJournal(directory);
+    expect(journal.state().blank).toBe(false);
+    await journal.close();
+  });
+
+  test('opens without its state file, as blank or as damaged, and never as a shorter log', async () => {
+    const directory = scratchDirectory();
+    let journal = await openJournal(directory);
+    await journal.fence(1);
+    await journal.reset(1, 700, 1);
+    await append(journal, 1, 'a', 'b');
+    await journal.close();
+    for (const spoil of [rmSync, (path: string) => writeFileSync(path, Buffer.alloc(2 * BLOCK_BYTES, 7))]) {
+      spoil(join(directory, 'journal.slot'));
+      journal = await openJournal(directory);
+      expect(journal.state()).toMatchObject({ damagedSequence: 1, endSequence: 702, term: 0 });
+      expect((await journal.read(701, 1000)).map(textOf)).toEqual(['a', 'b']);
+      await journal.close();
+    }
+    for (const name of readdirSync(directory)) rmSync(join(directory, name));
+    journal = await openJournal(directory);
+    expect(journal.state()).toMatchObject({ blank: true });
+    await journal.close();
+  });
+
+  test('a fence that comes in the middle of a reset answers for what is left, also after a crash', async () => {
+    const directory = scratchDirectory();
+    const journal = await openJournal(directory);
+    await journal.fence(1);
+    await append(journal, 1, 'old', 'old', 'old');
+    const resetting = journal.reset(1, 1, 1);
+    const fencing = journal.fence(2);
+    expect(await fencing).toMatchObject({ lastSequence: 1, term: 2 });
+    await resetting;
+    const again = await openJournal(copyOf(directory));
+    expect(again.state()).toMatchObject({ lastSequence: 1, firstSequence: 2, term: 2 });
+    await again.close();
     await journal.close();
   });
 });
