@@ -108,15 +108,16 @@ export class GroupEncoder implements RedoSink {
     return this.#operations;
   }
 
-  /** The group's bytes for keeps; the next group starts. */
-  close(sequence: number): Buffer {
+  /** Puts the group's bytes into `into`, lengthBytes of them, and starts the next group. */
+  close(sequence: number, into: Buffer): Buffer {
     const out = this.#out;
+    assert(into.length === out.lengthBytes, 'the group fits');
     out.patchU64(sequence, 8);
     out.patchU32(this.#operations, 16);
-    out.patchU32(this.#crc32c(out.view().subarray(4)), 0);
-    const bytes = out.copy();
+    out.copyTo(into);
+    into.writeUInt32LE(this.#crc32c(into.subarray(4)), 0);
     this.#reset();
-    return bytes;
+    return into;
   }
 
   #reset(): void {

@@ -97,10 +97,14 @@ export function writeJournalEntryCount(out: Buffer, offset: number, count: numbe
   out.writeUInt32LE(0, offset + 4);
 }
 
-export function encodeJournalEntry(entry: JournalEntry, out: Buffer, offset: number): number {
-  writeSafe(out, entry.term, offset);
-  out.writeUInt32LE(entry.bytes.length, offset + 8);
+function writeEntryHeader(out: Buffer, offset: number, term: number, lengthBytes: number): void {
+  writeSafe(out, term, offset);
+  out.writeUInt32LE(lengthBytes, offset + 8);
   out.writeUInt32LE(0, offset + 12);
+}
+
+export function encodeJournalEntry(entry: JournalEntry, out: Buffer, offset: number): number {
+  writeEntryHeader(out, offset, entry.term, entry.bytes.length);
   out.set(entry.bytes, offset + ENTRY_HEADER_BYTES);
   return offset + ENTRY_HEADER_BYTES + entry.bytes.length;
 }
@@ -146,22 +150,43 @@ export interface AppendRequest {
   readonly entries: readonly JournalEntry[];
 }
 
+const APPEND_HEADER_BYTES = 24;
+
 export function encodeAppendRequest(request: AppendRequest): Buffer {
-  const out = Buffer.allocUnsafe(24 + journalEntriesBytes(request.entries));
+  const out = Buffer.allocUnsafe(APPEND_HEADER_BYTES + journalEntriesBytes(request.entries));
   writeSafe(out, request.term, 0);
   writeSafe(out, request.previousSequence, 8);
   writeSafe(out, request.previousTerm, 16);
-  encodeJournalEntries(request.entries, out, 24);
+  encodeJournalEntries(request.entries, out, APPEND_HEADER_BYTES);
   return out;
 }
 
+/** In front of an entry's bytes there is room for the header of an append request that carries it alone. */
+export const APPEND_HEADROOM_BYTES = APPEND_HEADER_BYTES + JOURNAL_ENTRIES_HEADER_BYTES + ENTRY_HEADER_BYTES;
+
+/** The same for one entry whose bytes lie in `framed` already, behind the headroom. */
+export function fillAppendRequest(
+  framed: Buffer,
+  term: number,
+  previousSequence: number,
+  previousTerm: number,
+  entryTerm: number,
+): void {
+  writeSafe(framed, term, 0);
+  writeSafe(framed, previousSequence, 8);
+  writeSafe(framed, previousTerm, 16);
+  writeJournalEntryCount(framed, APPEND_HEADER_BYTES, 1);
+  const entry = APPEND_HEADER_BYTES + JOURNAL_ENTRIES_HEADER_BYTES;
+  writeEntryHeader(framed, entry, entryTerm, framed.length - APPEND_HEADROOM_BYTES);
+}
+
 export function decodeAppendRequest(body: Buffer): AppendRequest {
-  must(body.length >= 24, 'append request is short');
+  must(body.length >= APPEND_HEADER_BYTES, 'append request is short');
   return {
     term: readSafe(body, 0),
     previousSequence: readSafe(body, 8),
     previousTerm: readSafe(body, 16),
-    entries: decodeJournalEntries(body, 24, body.length),
+    entries: decodeJournalEntries(body, APPEND_HEADER_BYTES, body.length),
   };
 }
 

@@ -28,6 +28,11 @@ export class ByteWriter {
     return Buffer.from(this.view());
   }
 
+  /** The bytes written so far, into memory of that length. */
+  copyTo(into: Buffer): void {
+    this.#buffer.copy(into, 0, 0, this.lengthBytes);
+  }
+
   clear(): void {
     this.lengthBytes = 0;
   }

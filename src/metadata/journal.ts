@@ -11,7 +11,6 @@
 import { assert } from '../base/assert.ts';
 import { KIB, MIB } from '../base/units.ts';
 import { GroupEncoder } from '../format/journal-entry.ts';
-import type { JournalState } from '../format/journal-messages.ts';
 import type { Checksum } from '../format/metadata-records.ts';
 import type { Timers } from '../platform/platform.ts';
 import { isMemberFailure, type MemberClient } from './member-client.ts';
@@ -125,10 +124,9 @@ export class Journal {
   closeGroup(): number {
     this.#wanted = false;
     if (this.encoder.operations > 0) {
-      const bytes = this.encoder.close(this.lastSequence + 1);
-      this.retained.push({ term: this.term, bytes });
-      this.#uncommittedBytes += bytes.length;
-      this.bytesSinceCheckpoint += bytes.length;
+      const lengthBytes = this.retained.close(this.term, this.encoder);
+      this.#uncommittedBytes += lengthBytes;
+      this.bytesSinceCheckpoint += lengthBytes;
     }
     return this.lastSequence;
   }
@@ -180,16 +178,17 @@ export class Journal {
     this.#inFlight.push(toSequence);
     for (const member of this.members) {
       member.unanswered++;
-      member.client.append(body).then(
-        (state) => this.#answered(member, state),
-        (error: unknown) => this.#failed(member, error),
+      member.client.appendThen(
+        body,
+        (lastSequence) => this.#answered(member, lastSequence),
+        (error) => this.#failed(member, error),
       );
     }
   }
 
-  #answered(member: Member, state: JournalState): void {
+  #answered(member: Member, lastSequence: number): void {
     member.unanswered--;
-    member.durableSequence = Math.max(member.durableSequence, state.lastSequence);
+    member.durableSequence = Math.max(member.durableSequence, lastSequence);
     if (this.#running) this.#advance();
     this.#checkQuiet();
   }

@@ -78,6 +78,23 @@ export class MemberClient {
     return decodeJournalState(await this.#call(rpcMethods.journalAppend, body, APPEND_TIMEOUT_MS));
   }
 
+  /** The same for the many: one promise in all. Exactly one of the two is called, in a later turn of promises. */
+  appendThen(body: Uint8Array, done: (lastSequence: number) => void, failed: (error: unknown) => void): void {
+    this.#send(rpcMethods.journalAppend, body, APPEND_TIMEOUT_MS).then(
+      (reply) => {
+        let state: JournalState;
+        try {
+          state = decodeJournalState(this.#bodyOf(reply));
+        } catch (error) {
+          failed(error);
+          return;
+        }
+        done(state.lastSequence);
+      },
+      (error: unknown) => failed(this.#failureOf(error)),
+    );
+  }
+
   async fence(term: number): Promise<JournalState> {
     return decodeJournalState(await this.#call(rpcMethods.journalFence, encodeTerm(term), APPEND_TIMEOUT_MS));
   }
@@ -115,17 +132,28 @@ export class MemberClient {
   }
 
   async #call(method: number, body: Uint8Array, timeoutMs: number): Promise<Buffer> {
-    const { link } = this;
-    const client = link?.client;
-    if (link === undefined || client === undefined) throw this.#unreachable('no connection');
     let reply: RpcReply;
     try {
-      reply = await client.call(method, body, { timeoutMs });
+      reply = await this.#send(method, body, timeoutMs);
     } catch (error) {
-      if (!(error instanceof RpcError)) throw error;
-      if (error.reason === 'timeout') link.noteSlow();
-      throw this.#unreachable(error.message);
+      throw this.#failureOf(error);
     }
+    return this.#bodyOf(reply);
+  }
+
+  #send(method: number, body: Uint8Array, timeoutMs: number): Promise<RpcReply> {
+    const client = this.link?.client;
+    if (client === undefined) return Promise.reject(this.#unreachable('no connection'));
+    return client.call(method, body, { timeoutMs });
+  }
+
+  #failureOf(error: unknown): unknown {
+    if (!(error instanceof RpcError)) return error;
+    if (error.reason === 'timeout') this.link?.noteSlow();
+    return this.#unreachable(error.message);
+  }
+
+  #bodyOf(reply: RpcReply): Buffer {
     if (reply.status === rpcStatus.ok) return reply.body;
     throw this.#refusal(reply);
   }

@@ -242,7 +242,7 @@ export async function replay(platform: Platform, adopted: Adopted, state: Metada
         if (!(error instanceof FormatError)) throw error;
         throw new MetadataUnavailable(`journal entry ${retained.lastSequence + 1}: ${error.message}`);
       }
-      retained.push({ term, bytes: kept });
+      retained.push(term, kept);
     }
   }
 }

@@ -3,9 +3,13 @@
  *
  * Bound: checkpoints are taken by the bytes held here, and a backlog pushes back before that (see checkpointer.ts).
  */
+import { Arena } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
+import type { GroupEncoder } from '../format/journal-entry.ts';
 import {
+  APPEND_HEADROOM_BYTES,
   encodeAppendRequest,
+  fillAppendRequest,
   type JournalEntry,
   journalEntriesBytes,
   MAX_JOURNAL_BATCH_BYTES,
@@ -16,8 +20,14 @@ import {
 const BATCH_BYTES = MAX_JOURNAL_BATCH_BYTES - 8192;
 const ENTRY_OVERHEAD_BYTES = 16;
 
+interface RetainedEntry extends JournalEntry {
+  /** `bytes` with room in front for the request that carries them alone. */
+  readonly framed: Buffer;
+}
+
 export class RetainedEntries {
-  #entries: JournalEntry[] = [];
+  readonly #arena = new Arena();
+  #entries: RetainedEntry[] = [];
   /** Entry behind which these follow. */
   #baseSequence: number;
   #baseTerm: number;
@@ -36,9 +46,23 @@ export class RetainedEntries {
     return this.#baseSequence + this.#entries.length;
   }
 
-  push(entry: JournalEntry): void {
-    this.#entries.push(entry);
-    this.lengthBytes += entry.bytes.length;
+  /** Takes a copy of an entry's bytes. */
+  push(term: number, bytes: Uint8Array): void {
+    this.#room(term, bytes.length).set(bytes);
+  }
+
+  /** Takes the open group as the next entry. Returns its length. */
+  close(term: number, group: GroupEncoder): number {
+    const sequence = this.lastSequence + 1;
+    return group.close(sequence, this.#room(term, group.lengthBytes)).length;
+  }
+
+  #room(term: number, lengthBytes: number): Buffer {
+    const framed = this.#arena.take(APPEND_HEADROOM_BYTES + lengthBytes);
+    const bytes = framed.subarray(APPEND_HEADROOM_BYTES);
+    this.#entries.push({ term, bytes, framed });
+    this.lengthBytes += lengthBytes;
+    return bytes;
   }
 
   /** Term of an entry held, or of the base; undefined for others. */
@@ -53,11 +77,16 @@ export class RetainedEntries {
     return entry.bytes;
   }
 
-  /** An append request with the entries behind `afterSequence`, as many as one takes. */
+  /** An append request with the entries behind `afterSequence`, as many as one takes. Valid until the next one. */
   request(term: number, afterSequence: number): { body: Buffer; toSequence: number } {
     const start = afterSequence - this.#baseSequence;
     const previousTerm = this.termOf(afterSequence);
     assert(previousTerm !== undefined, 'entries are retained from where a member stands');
+    if (start === this.#entries.length - 1) {
+      const { framed, term: entryTerm } = this.#entries[start]!;
+      fillAppendRequest(framed, term, afterSequence, previousTerm, entryTerm);
+      return { body: framed, toSequence: afterSequence + 1 };
+    }
     let end = start;
     for (let total = 0; end < this.#entries.length && end - start < MAX_JOURNAL_ENTRIES; end++) {
       total += ENTRY_OVERHEAD_BYTES + this.#entries[end]!.bytes.length;

@@ -101,29 +101,30 @@ export class SegmentTable {
 
   raise(segmentId: number, blocks: number): void {
     if (blocks === 0) return;
-    const record = this.records.edit(segmentId);
-    if (record !== undefined) {
-      record.liveBlocks += blocks;
+    // A segment is provisional or has a record. Asked first, since the store would be searched for a record in vain.
+    const provisional = this.#provisional.get(segmentId);
+    if (provisional !== undefined) {
+      provisional.liveBlocks += blocks;
       return;
     }
-    const provisional = this.#provisional.get(segmentId);
-    if (provisional !== undefined) provisional.liveBlocks += blocks;
+    const record = this.records.edit(segmentId);
+    if (record !== undefined) record.liveBlocks += blocks;
     else this.#provisional.set(segmentId, { liveBlocks: blocks, inlineBlocks: new Set() });
   }
 
   lower(segmentId: number, blocks: number): void {
-    const record = this.records.edit(segmentId);
-    if (record !== undefined) {
-      record.liveBlocks -= blocks;
-      assert(record.liveBlocks >= 0, 'live blocks do not go below none');
-      if (record.liveBlocks === 0) this.#die(segmentId);
+    const provisional = this.#provisional.get(segmentId);
+    if (provisional !== undefined) {
+      provisional.liveBlocks -= blocks;
+      assert(provisional.liveBlocks >= 0, 'live blocks do not go below none');
+      if (provisional.liveBlocks === 0) this.#dropProvisional(segmentId, provisional);
       return;
     }
-    const provisional = this.#provisional.get(segmentId);
-    assert(provisional !== undefined, 'an extent points to a known segment');
-    provisional.liveBlocks -= blocks;
-    assert(provisional.liveBlocks >= 0, 'live blocks do not go below none');
-    if (provisional.liveBlocks === 0) this.#dropProvisional(segmentId, provisional);
+    const record = this.records.edit(segmentId);
+    assert(record !== undefined, 'an extent points to a known segment');
+    record.liveBlocks -= blocks;
+    assert(record.liveBlocks >= 0, 'live blocks do not go below none');
+    if (record.liveBlocks === 0) this.#die(segmentId);
   }
 
   #die(segmentId: number): void {

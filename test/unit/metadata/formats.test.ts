@@ -132,7 +132,7 @@ test('the golden journal entry holds one of every operation', () => {
   expect(decoded).toEqual(expected);
   const encoder = new GroupEncoder(crc32c);
   emit(encoder);
-  expect(encoder.close(42).toString('hex')).toBe(stored.toString('hex'));
+  expect(encoder.close(42, Buffer.alloc(encoder.lengthBytes)).toString('hex')).toBe(stored.toString('hex'));
   expect(encoder.operations).toBe(0);
 });
 

@@ -83,7 +83,8 @@ export class StateHarness {
   }
 
   closeGroup(): void {
-    if (this.#encoder.operations > 0) this.groups.push(this.#encoder.close(++this.#sequence));
+    if (this.#encoder.operations > 0)
+      this.groups.push(this.#encoder.close(++this.#sequence, Buffer.alloc(this.#encoder.lengthBytes)));
   }
 
   /** Starts a checkpoint; the returned function writes it down and ends it, step by step as it is called. */
