@@ -191,14 +191,39 @@ export class JournalStore {
     }
   }
 
+  /**
+   * The same in this turn, for the case that matters: a few entries that follow the last one, and nothing else under way. undefined, and nothing
+   * was done: use `append`.
+   */
+  appendInTurn(request: AppendRequest): JournalState | undefined {
+    const { previousSequence, entries } = request;
+    const index = this.#index;
+    if (previousSequence !== index.lastSequence || this.#waiting.length > 0 || this.#resetting !== undefined)
+      return undefined;
+    if (entries.length === 0 || !this.#writer.canAppendInTurn(entries)) return undefined;
+    this.#mustServe();
+    this.#mustFollow(request);
+    for (const entry of entries) index.extend(entry.term);
+    try {
+      this.#writer.appendInTurn(previousSequence, request.previousTerm, entries);
+    } catch (error) {
+      throw refusalOf(error, 'appending to the journal');
+    }
+    return this.state();
+  }
+
+  #mustFollow({ term, previousSequence, previousTerm }: AppendRequest): void {
+    this.mustReign(term);
+    if (this.#index.termOf(previousSequence) !== previousTerm) {
+      throw conflict(`no entry ${previousSequence} of term ${previousTerm}`);
+    }
+  }
+
   /** undefined: not now, the writer has to come to rest first. */
   #appendNow(request: AppendRequest): Promise<JournalState> | undefined {
     const { previousSequence, entries } = request;
-    this.mustReign(request.term);
+    this.#mustFollow(request);
     const index = this.#index;
-    if (index.termOf(previousSequence) !== request.previousTerm) {
-      throw conflict(`no entry ${previousSequence} of term ${request.previousTerm}`);
-    }
     let known = 0;
     while (
       known < entries.length &&

@@ -1,6 +1,6 @@
 /**
  * Puts entries into frames and frames onto the disk, one write at a time and in order. What is appended while a write is under way goes
- * into the next one together (group commit). A short frame is written in the same turn: a hop through a queue costs more than the disk.
+ * into the next one together (group commit). A short frame can be written in the same turn: a hop through a queue costs more than the disk.
  *
  * Owns two staging buffers: one is filled while the other is written. Entries are copied once, into the frame that goes to the disk.
  */
@@ -21,8 +21,9 @@ import type { FrameRef } from './journal-index.ts';
 import { StorageError } from './storage-error.ts';
 
 const MAX_FRAME_BYTES = MIB;
-/** Frames up to this are written in the turn in which they are appended. */
+/** Frames up to this may be written in the turn in which they are appended. */
 const SAME_TURN_BYTES = 64 * KIB;
+const DURABLE = { durable: true };
 const CONTENT_START = FRAME_HEADER_BYTES + JOURNAL_ENTRIES_HEADER_BYTES;
 
 interface Waiter {
@@ -91,6 +92,37 @@ export class JournalWriter {
 
   /** Takes entries into the next frame; durable when it resolves. There is room (hasRoom). */
   append(previousSequence: number, previousTerm: number, entries: readonly JournalEntry[]): Promise<void> {
+    const stage = this.#stage(previousSequence, previousTerm, entries);
+    return new Promise((resolve, reject) => {
+      stage.waiters.push({ resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Would a frame with these entries be written by `appendInTurn`? */
+  canAppendInTurn(entries: readonly JournalEntry[]): boolean {
+    if (!this.isIdle) return false;
+    let end = CONTENT_START;
+    for (const entry of entries) end += journalEntryBytes(entry);
+    const lengthBytes = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES;
+    return lengthBytes <= SAME_TURN_BYTES && this.#files.isReadyFor(lengthBytes);
+  }
+
+  /** Entries are durable when it returns; throws the disk's failure. */
+  appendInTurn(previousSequence: number, previousTerm: number, entries: readonly JournalEntry[]): void {
+    this.#stage(previousSequence, previousTerm, entries);
+    const stage = this.#takeStage();
+    try {
+      const frame = this.#seal(stage);
+      frame.file.file.writeSync(stage.buffer.subarray(0, frame.lengthBytes), frame.offset, DURABLE);
+      this.#written(stage, frame);
+    } catch (error) {
+      this.#failed(stage, error);
+      throw error;
+    }
+  }
+
+  #stage(previousSequence: number, previousTerm: number, entries: readonly JournalEntry[]): Staged {
     const stage = this.#filling;
     if (!this.#isStaged) {
       this.#isStaged = true;
@@ -103,10 +135,7 @@ export class JournalWriter {
     assert(previousSequence === stage.previousSequence + stage.count, 'a frame is contiguous');
     for (const entry of entries) stage.end = encodeJournalEntry(entry, stage.buffer, stage.end);
     stage.count += entries.length;
-    return new Promise((resolve, reject) => {
-      stage.waiters.push({ resolve, reject });
-      this.#schedule();
-    });
+    return stage;
   }
 
   /** At the end of this turn's work, so that appends that arrived together go together. */
@@ -115,29 +144,12 @@ export class JournalWriter {
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
-      if (!this.#writing && this.#isStaged) this.#flush();
+      if (!this.#writing && this.#isStaged) void this.#flush();
     });
   }
 
-  #flush(): void {
-    const lengthBytes = Math.ceil(this.#filling.end / BLOCK_BYTES) * BLOCK_BYTES;
-    if (lengthBytes > SAME_TURN_BYTES || !this.#files.isReadyFor(lengthBytes)) {
-      void this.#flushLater();
-      return;
-    }
-    const stage = this.#takeStage();
-    try {
-      const frame = this.#seal(stage);
-      frame.file.file.writeSync(stage.buffer.subarray(0, frame.lengthBytes), frame.offset, { durable: true });
-      this.#written(stage, frame);
-    } catch (error) {
-      this.#failed(stage, error);
-    }
-    this.#idle();
-  }
-
   /** Until nothing is staged. */
-  async #flushLater(): Promise<void> {
+  async #flush(): Promise<void> {
     this.#writing = true;
     while (this.#isStaged) {
       const lengthBytes = Math.ceil(this.#filling.end / BLOCK_BYTES) * BLOCK_BYTES;
@@ -149,9 +161,7 @@ export class JournalWriter {
         }
         stage = this.#takeStage();
         const frame = this.#seal(stage);
-        await frame.file.file.write([stage.buffer.subarray(0, frame.lengthBytes)], frame.offset, {
-          durable: true,
-        });
+        await frame.file.file.write([stage.buffer.subarray(0, frame.lengthBytes)], frame.offset, DURABLE);
         this.#written(stage, frame);
       } catch (error) {
         this.#failed(stage ?? this.#takeStage(), error);

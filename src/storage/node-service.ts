@@ -75,9 +75,11 @@ async function openLogFile({ fragments }: NodeParts, { body, local }: RpcRequest
   return { status: rpcStatus.ok, body: reply, descriptor: file.descriptor };
 }
 
-async function appendJournal({ journal }: NodeParts, { body }: RpcRequest): Promise<RpcResponse> {
-  const state = await journal.append(journalMessages.decodeAppendRequest(body));
-  return ok(journalMessages.encodeJournalState(state));
+function appendJournal({ journal }: NodeParts, { body }: RpcRequest): RpcResponse | Promise<RpcResponse> {
+  const request = journalMessages.decodeAppendRequest(body);
+  const state = journal.appendInTurn(request);
+  if (state !== undefined) return ok(journalMessages.encodeJournalState(state));
+  return journal.append(request).then((later) => ok(journalMessages.encodeJournalState(later)));
 }
 
 async function readJournal({ journal }: NodeParts, { body }: RpcRequest): Promise<RpcResponse> {
