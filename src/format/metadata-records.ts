@@ -24,9 +24,14 @@ function open(): ByteWriter {
   return scratch;
 }
 
-function close(writer: ByteWriter, crc32c: Checksum): Buffer {
+function close(
+  writer: ByteWriter,
+  crc32c: Checksum,
+  into: Buffer = Buffer.allocUnsafe(writer.lengthBytes),
+): Buffer {
   writer.patchU32(crc32c(writer.view().subarray(4)), 0);
-  return writer.copy();
+  writer.copyTo(into);
+  return into;
 }
 
 function reader(bytes: Buffer, crc32c: Checksum): ByteReader {
@@ -312,7 +317,10 @@ export interface InlineBlockRecord {
   readonly bytes: Uint8Array;
 }
 
-export function encodeInlineBlock(block: InlineBlockRecord, crc32c: Checksum): Buffer {
+/** Length of an encoded inline block. */
+export const INLINE_BLOCK_RECORD_BYTES = 32 + BLOCK_BYTES;
+
+export function encodeInlineBlock(block: InlineBlockRecord, crc32c: Checksum, into?: Buffer): Buffer {
   assert(block.bytes.length === BLOCK_BYTES, 'an inline block is one block');
   const out = open();
   out.u8(0);
@@ -322,7 +330,7 @@ export function encodeInlineBlock(block: InlineBlockRecord, crc32c: Checksum): B
   out.u32(block.checksum);
   out.u32(0);
   out.raw(block.bytes);
-  return close(out, crc32c);
+  return close(out, crc32c, into);
 }
 
 export function decodeInlineBlock(bytes: Buffer, crc32c: Checksum): InlineBlockRecord {

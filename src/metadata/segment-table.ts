@@ -6,6 +6,7 @@
  * start finds it without a scan) until `forget`. A provisional segment whose count drops to 0 is nothing any more, and its
  * inline blocks go. Its later commit, if there is one, makes an ordinary record.
  */
+import { Arena } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
 import {
   deadSegmentKey,
@@ -20,6 +21,7 @@ import {
   decodeInlineBlock,
   encodeInlineBlock,
   encodePlain,
+  INLINE_BLOCK_RECORD_BYTES,
   type InlineBlockRecord,
   type ProvisionalSegment,
 } from '../format/metadata-records.ts';
@@ -50,6 +52,8 @@ export class SegmentTable {
   readonly records: OverlayTable<number, SegmentEntry>;
   readonly #values: OverlayTable<string, Buffer>;
   readonly #crc32c: Checksum;
+  /** Inline blocks go again with their segment, seconds after they came. */
+  readonly #inlineMemory = new Arena();
   readonly #provisional = new Map<number, Provisional>();
   readonly dead = new Set<number>();
   /** Segments that died since this was last emptied. */
@@ -154,7 +158,8 @@ export class SegmentTable {
     const provisional = this.#provisional.get(segmentId);
     if (provisional === undefined) return;
     provisional.inlineBlocks.add(blockIndex);
-    this.#values.set(inlineBlockKey(segmentId, blockIndex), encodeInlineBlock(block, this.#crc32c));
+    const into = this.#inlineMemory.take(INLINE_BLOCK_RECORD_BYTES);
+    this.#values.set(inlineBlockKey(segmentId, blockIndex), encodeInlineBlock(block, this.#crc32c, into));
   }
 
   /** Which segments are provisional, and their counts; inline blocks stay with those that were. */
