@@ -1,0 +1,223 @@
+/**
+ * A real volume in this process to damage and check: storage nodes on a real disk, the embedded coordinator, and either a file system or
+ * the bare metadata over them. One node more than a segment is wide, so that fragments can move.
+ */
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { MIB } from '../../../src/base/units.ts';
+import {
+  type EmbeddedCoordinator,
+  openEmbeddedCoordinator,
+} from '../../../src/cluster/coordinator-embedded.ts';
+import { nodeLinks } from '../../../src/cluster/node-links.ts';
+import type { NodeLinks } from '../../../src/cluster/nodes.ts';
+import { rpcMethods } from '../../../src/cluster/rpc.ts';
+import { openVolume, type Volume } from '../../../src/filesystem/volume.ts';
+import type { RedoSink } from '../../../src/format/journal-entry.ts';
+import type { SegmentRecord } from '../../../src/format/segment-record.ts';
+import { decodeLocateReply, encodeLocateRequest } from '../../../src/format/storage-messages.ts';
+import { type CheckOptions, checkVolume } from '../../../src/fsck/check-volume.ts';
+import type { CheckSummary, Finding } from '../../../src/fsck/findings.ts';
+import type { PrimaryManager } from '../../../src/metadata/manager.ts';
+import { openMetadata } from '../../../src/metadata/open.ts';
+import type { MetadataState } from '../../../src/metadata/state.ts';
+import type { Logger, Platform } from '../../../src/platform/platform.ts';
+import { realPlatform } from '../../../src/platform/real/real-platform.ts';
+import { type StorageNode, startStorageNode } from '../../../src/storage/storage-node.ts';
+
+export const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+
+const key = Buffer.alloc(32, 5);
+export const volumeId = '00112233445566778899aabbccddeeff';
+export const caller = { uid: 0, gid: 0, pid: 1 };
+const NODES = 4;
+const DATA_FRAGMENTS = 2;
+
+export class CheckWorld {
+  readonly platform: Platform = realPlatform({ log: silent });
+  readonly #directory = mkdtempSync('/var/tmp/tartan-fsck-test-');
+  readonly #nodes = new Map<number, StorageNode>();
+  #coordinator!: EmbeddedCoordinator;
+  #opened = 0;
+  /** A file system is attached. */
+  volume: Volume | undefined;
+  links!: NodeLinks;
+  metadata!: PrimaryManager;
+
+  static async open(): Promise<CheckWorld> {
+    const world = new CheckWorld();
+    const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
+    world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
+    for (let id = 1; id <= NODES; id++) await world.startNode(id);
+    await world.mount();
+    return world;
+  }
+
+  async startNode(id: number): Promise<void> {
+    const path = join(this.#directory, `node-${id}.sock`);
+    const node = await startStorageNode(this.platform, {
+      ...{ directory: this.#nodeDirectory(id), nodeId: id, volumeId, key, capacityBytes: 256 * MIB },
+      address: { kind: 'unix', path },
+    });
+    this.#nodes.set(id, node);
+    await this.#coordinator.put(`nodes/${id}`, Buffer.from(JSON.stringify({ id, address: `unix:${path}` })));
+    if (this.links !== undefined) await this.#whenLinked(id, true);
+  }
+
+  async stopNode(id: number): Promise<void> {
+    await this.#nodes.get(id)?.close();
+    this.#nodes.delete(id);
+    await this.#whenLinked(id, false);
+  }
+
+  async #whenLinked(id: number, up: boolean): Promise<void> {
+    while ((this.links.links.get(id)?.state === 'up') !== up) await this.platform.timers.sleep(5);
+  }
+
+  #nodeDirectory(id: number): string {
+    return join(this.#directory, `node-${id}`);
+  }
+
+  /** Flips bytes of a fragment on its node's disk, which runs on. */
+  async corrupt(nodeId: number, segmentId: number, position: number): Promise<void> {
+    const { links } = this;
+    const name = { segmentId, position, generation: this.metadata.segment(segmentId)!.generation };
+    const reply = await links.links
+      .get(nodeId)!
+      .client!.call(rpcMethods.locateFragment, encodeLocateRequest(name));
+    const { fileId, payloadOffset } = decodeLocateReply(reply.body);
+    const directory = join(this.#nodeDirectory(nodeId), 'storage');
+    const file = readdirSync(directory).find(
+      (each) => Number.parseInt(each, 10) === fileId && each.endsWith('.tlog'),
+    );
+    if (file === undefined) throw new Error(`no log file ${fileId} in ${directory}`);
+    const descriptor = openSync(join(directory, file), 'r+');
+    writeSync(descriptor, Buffer.alloc(64, 0xa5), 0, 64, payloadOffset + 128);
+    closeSync(descriptor);
+  }
+
+  /** Removes a fragment behind everybody's back. */
+  async freeFragment(nodeId: number, segmentId: number, position: number): Promise<void> {
+    const { generation } = this.metadata.segment(segmentId)!;
+    const node = this.#nodes.get(nodeId)!;
+    await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
+  }
+
+  get nodes(): ReadonlyMap<number, StorageNode> {
+    return this.#nodes;
+  }
+
+  #options() {
+    this.#opened++;
+    return {
+      ...{ coordinator: this.#coordinator, key, volumeId, parityFragments: 1, owner: { uid: 0, gid: 0 } },
+      directory: join(this.#directory, `view-${this.#opened}`),
+    };
+  }
+
+  async mount(): Promise<void> {
+    this.volume = await openVolume(this.platform, {
+      ...this.#options(),
+      dataFragments: DATA_FRAGMENTS,
+      name: 'mount',
+      slab: { segmentBlocks: 40, slotCount: 16 },
+    });
+    this.links = this.volume.links;
+    this.metadata = this.volume.metadata;
+  }
+
+  /** Closes the file system and opens the metadata alone. */
+  async rest(): Promise<void> {
+    await this.#closeVolume();
+    const options = this.#options();
+    this.links = nodeLinks(this.platform, this.#coordinator, { key });
+    await this.links.settle(3000);
+    this.metadata = await openMetadata(this.platform, {
+      ...options,
+      links: this.links,
+      primary: `check-${this.#opened}`,
+    });
+  }
+
+  async #closeVolume(): Promise<void> {
+    const { volume } = this;
+    this.volume = undefined;
+    if (volume !== undefined) await volume.close();
+    else {
+      await this.metadata.close();
+      this.links.close();
+    }
+  }
+
+  async remount(): Promise<void> {
+    await this.#closeVolume();
+    await this.mount();
+  }
+
+  damage<T>(change: (redo: RedoSink, state: MetadataState) => T): T {
+    return this.metadata.repair(change);
+  }
+
+  async check(options: Partial<CheckOptions> = {}): Promise<{ findings: Finding[]; summary: CheckSummary }> {
+    const { platform, links, metadata } = this;
+    const parts = { platform, links, metadata, volumeId, coordinator: this.#coordinator };
+    const checking = checkVolume(parts, { atRest: this.volume === undefined, ...options });
+    const findings: Finding[] = [];
+    for (;;) {
+      const next = await checking.next();
+      if (next.done === true) return { findings, summary: next.value };
+      findings.push(next.value);
+    }
+  }
+
+  /** Creates a file at a path of one name, filled with its name. */
+  async writeFile(name: string, lengthBytes: number, parent = 1): Promise<number> {
+    const { fileSystem } = this.volume!;
+    const { attributes, handle } = await fileSystem.create(parent, name, 0o644, 2, caller);
+    for (let offset = 0; offset < lengthBytes; offset += 64 * 1024) {
+      const bytes = Buffer.alloc(Math.min(64 * 1024, lengthBytes - offset), `${name} ${offset} `);
+      await fileSystem.write(attributes.inode, handle, offset, [bytes], false);
+    }
+    await fileSystem.release(attributes.inode, handle);
+    return attributes.inode;
+  }
+
+  async segments(): Promise<SegmentRecord[]> {
+    return (await this.metadata.segments(0, 1000)).filter((record) => record.liveBlocks > 0);
+  }
+
+  async close(): Promise<void> {
+    await this.#closeVolume();
+    for (const node of this.#nodes.values()) await node.close();
+    await this.#coordinator.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** A volume with some of everything: directories, links, attributes, a deleted file, overwritten blocks. */
+export async function populated(): Promise<{
+  world: CheckWorld;
+  inodes: Record<'a' | 'b' | 'dir' | 'deep' | 'link', number>;
+}> {
+  const world = await CheckWorld.open();
+  const { fileSystem } = world.volume!;
+  const a = await world.writeFile('a', 300_000);
+  const b = await world.writeFile('b', 120_000);
+  const dir = (await fileSystem.makeDirectory(1, 'dir', 0o755, caller)).inode;
+  const deep = await world.writeFile('deep', 90_000, dir);
+  const link = (await fileSystem.symbolicLink(dir, 'link', Buffer.from('../a'), caller)).inode;
+  await fileSystem.link(a, dir, 'a-too', caller);
+  await fileSystem.setXattr(b, 'user.colour', Buffer.from('red'), 0);
+  await fileSystem.setXattr(b, 'user.shape', Buffer.from('round'), 0);
+  await world.writeFile('gone', 100_000);
+  await fileSystem.syncAll();
+  await fileSystem.unlink(1, 'gone', caller);
+  await fileSystem.syncAll();
+  return { world, inodes: { a, b, dir, deep, link } };
+}
