@@ -164,8 +164,17 @@ export class MountLost extends Error {
 export interface WorkloadContext {
   readonly world: World;
   readonly dice: Dice;
-  /** What faults the scenario may bring: with `beyondParity`, EIO is allowed while they last; with `fullDisks`, ENOSPC is. */
-  readonly allowed: { readonly beyondParity: boolean; readonly fullDisks: boolean };
+  /**
+   * What faults the scenario may bring: with `beyondParity`, EIO is allowed while they last; with `fullDisks`, ENOSPC is. A crash of the
+   * mount may lose what was done in the last `lossWindowMs` without a sync; if it is left out, everything that was not synced.
+   */
+  readonly allowed: {
+    readonly beyondParity: boolean;
+    readonly fullDisks: boolean;
+    readonly lossWindowMs?: number;
+  };
+  /** When the last mount that was lost served for the last time; absent before. */
+  readonly mountLostMs?: number;
   /** No new operation may begin: the load ends soon. */
   readonly stopping: boolean;
   /** The file system of now; while there is none, waits for the next. Rejects with MountLost when the load ends without one. */

@@ -187,6 +187,12 @@ export class PairedRun {
     for (const file of this.#files) await this.#compareNode(file.node, 'open file');
   }
 
+  /** Lets go of everything that the file system under test holds for this run, which ends with it. */
+  async abandon(fileSystem: FileSystem): Promise<void> {
+    for (const { node, real } of this.#files.splice(0)) await fileSystem.release(node.real, real);
+    for (const { real, lookups } of this.nodes.splice(1)) if (lookups > 0) fileSystem.forget(real, lookups);
+  }
+
   async releaseAll(): Promise<void> {
     while (this.#files.length > 0) await this.#release(0);
   }

@@ -1,0 +1,133 @@
+/**
+ * Runs workloads without a simulated cluster: over a file system in this process that a test can crash. Time stands still but for
+ * pauses, and a pause is a few turns of the event loop.
+ */
+import type { FileSystem } from '../../../src/filesystem/file-system.ts';
+import type { Volume } from '../../../src/filesystem/volume.ts';
+import {
+  type MountedFileSystem,
+  MountLost,
+  type Workload,
+  type WorkloadContext,
+  type World,
+} from '../../../src/simulator/contract.ts';
+import { createDice } from '../../../src/simulator/machine/dice.ts';
+
+export interface Served {
+  /** Of the present reign. */
+  readonly fileSystem: FileSystem;
+  /** Loses what is not durable; `choice` picks how much of it. */
+  crash?(choice: number): Promise<void>;
+}
+
+export interface LoadOptions {
+  readonly seed: number;
+  /** How often an operation is cut short by a crash. */
+  readonly crashChance?: number;
+  readonly operations: number;
+  readonly allowed?: WorkloadContext['allowed'];
+  /** Stands between the workload and the file system. */
+  readonly wrap?: (fileSystem: FileSystem) => FileSystem;
+}
+
+interface Mount extends MountedFileSystem {
+  alive: boolean;
+}
+
+/** Loads one file system with one workload until enough operations were done. */
+export class TestLoad {
+  readonly #served: Served;
+  readonly #options: LoadOptions;
+  readonly #dice;
+  #mount: Mount;
+  #mounting: Promise<void> | undefined;
+  #operations = 0;
+  #isChecking = false;
+  nowMs = 0;
+  crashes = 0;
+
+  constructor(served: Served, options: LoadOptions) {
+    this.#served = served;
+    this.#options = options;
+    this.#dice = createDice(options.seed);
+    this.#mount = this.#mounted(1);
+  }
+
+  async run(workload: Workload): Promise<void> {
+    const context = this.#context();
+    await workload.run(context);
+    this.#isChecking = true;
+    await workload.check(context);
+  }
+
+  #mounted(generation: number): Mount {
+    const { wrap } = this.#options;
+    const { fileSystem } = this.#served;
+    const volume = { fileSystem: wrap === undefined ? fileSystem : wrap(fileSystem) } as Volume;
+    return { generation, volume, alive: true };
+  }
+
+  #context(): WorkloadContext {
+    const load = this;
+    const { allowed = { beyondParity: false, fullDisks: false } } = this.#options;
+    return {
+      world: {
+        seed: this.#options.seed,
+        dice: this.#dice,
+        scheduler: {
+          get nowMs() {
+            return load.nowMs;
+          },
+        },
+        trace: { event: () => undefined },
+      } as unknown as World,
+      dice: this.#dice.fork('workload'),
+      allowed,
+      get stopping() {
+        return load.#operations >= load.#options.operations;
+      },
+      async mounted() {
+        await load.#mounting;
+        return load.#mount;
+      },
+      operate: (mount, what, _fields, run) => load.#operate(mount as Mount, what, run),
+      sleep: (delayMs) => load.#sleep(delayMs),
+    };
+  }
+
+  async #operate<T>(
+    mount: Mount,
+    what: string,
+    run: (fileSystem: FileSystem) => T | Promise<T>,
+  ): Promise<T> {
+    if (!mount.alive) throw new MountLost(what);
+    this.#operations += 1;
+    const { crashChance = 0 } = this.#options;
+    if (this.#isChecking || !this.#dice.chance(crashChance)) return run(mount.volume.fileSystem);
+    // What comes of it nobody hears; it may have begun or not.
+    if (this.#dice.chance(0.7)) {
+      const begun = (async () => run(mount.volume.fileSystem))();
+      begun.catch(() => undefined);
+      for (let turns = this.#dice.below(4); turns > 0; turns--) await turn();
+    }
+    mount.alive = false;
+    this.#mounting = this.#remount();
+    await this.#mounting;
+    throw new MountLost(what);
+  }
+
+  async #remount(): Promise<void> {
+    this.crashes += 1;
+    await this.#served.crash!(this.#dice.below(1 << 30));
+    this.#mount = this.#mounted(this.#mount.generation + 1);
+  }
+
+  async #sleep(delayMs: number): Promise<void> {
+    this.nowMs += delayMs;
+    for (let turns = this.#dice.below(6); turns >= 0; turns--) await turn();
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
