@@ -12,19 +12,26 @@ export class Prng {
   #c: number;
   #d: number;
 
+  /** The generator's state, which is not all zeros. */
+  constructor(a: number, b: number, c: number, d: number) {
+    assert((a | b | c | d) !== 0, 'a state that the generator can leave');
+    this.#a = a | 0;
+    this.#b = b | 0;
+    this.#c = c | 0;
+    this.#d = d | 0;
+  }
+
   /** Two 32-bit words name the stream. */
-  constructor(low: number, high: number) {
-    let state = low | 0;
+  static named(low: number, high: number): Prng {
+    let word = low | 0;
     const next = (): number => {
-      state = (state + 0x9e3779b9) | 0;
-      return mixBits(state);
+      word = (word + 0x9e3779b9) | 0;
+      return mixBits(word);
     };
-    this.#a = next();
-    this.#b = next();
-    state ^= high | 0;
-    this.#c = next();
-    // All zeros is the one state that xoshiro never leaves.
-    this.#d = next() | 1;
+    const a = next();
+    const b = next();
+    word ^= high | 0;
+    return new Prng(a, b, next(), next() | 1);
   }
 
   /** 32 uniform bits as an integer from 0. */

@@ -15,7 +15,7 @@ class SeededDice implements Dice {
   constructor(low: number, high: number) {
     this.#low = low;
     this.#high = high;
-    this.#numbers = new Prng(low, high);
+    this.#numbers = Prng.named(low, high);
   }
 
   unit(): number {

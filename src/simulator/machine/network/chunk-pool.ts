@@ -2,22 +2,24 @@
  * Memory for bytes under way. They are copied when they are sent, because the sender's memory is only lent, and what was delivered is used
  * again at once: whoever keeps a view that was valid during a call only sees it change.
  */
-const SMALLEST_POOLED_BYTES = 8 * 1_024;
-const LARGEST_POOLED_BYTES = 1_024 * 1_024;
+import { assert } from '../../../base/assert.ts';
+
+const SMALLEST_BITS = 7;
+const LARGEST_BITS = 20;
 const MAX_FREE_BYTES = 16 * 1_024 * 1_024;
-/** What bytes become whose call is over. */
+/** What bytes become whose call is over; only so many of them, as it takes time. */
 const POISON = 0xa5;
+const MAX_POISONED_BYTES = 1_024;
 
 export class ChunkPool {
   /** Free chunks by the logarithm of their length. */
-  readonly #free: Buffer[][] = Array.from({ length: 32 }, () => []);
+  readonly #free: Buffer[][] = Array.from({ length: LARGEST_BITS + 1 }, () => []);
   #freeBytes = 0;
 
   /** At least `lengthBytes` long, with anything in it. */
   take(lengthBytes: number): Buffer {
-    if (lengthBytes < SMALLEST_POOLED_BYTES || lengthBytes > LARGEST_POOLED_BYTES)
-      return Buffer.allocUnsafe(lengthBytes);
-    const bits = 32 - Math.clz32(lengthBytes - 1);
+    const bits = Math.max(SMALLEST_BITS, 32 - Math.clz32(lengthBytes - 1));
+    assert(bits <= LARGEST_BITS, `chunk of ${lengthBytes} bytes`);
     const chunk = this.#free[bits]!.pop();
     if (chunk === undefined) return Buffer.allocUnsafeSlow(2 ** bits);
     this.#freeBytes -= chunk.length;
@@ -25,11 +27,8 @@ export class ChunkPool {
   }
 
   giveBack(chunk: Buffer): void {
-    if (chunk.length < SMALLEST_POOLED_BYTES) {
-      chunk.fill(POISON);
-      return;
-    }
-    if (chunk.length > LARGEST_POOLED_BYTES || this.#freeBytes + chunk.length > MAX_FREE_BYTES) return;
+    chunk.fill(POISON, 0, Math.min(chunk.length, MAX_POISONED_BYTES));
+    if (this.#freeBytes + chunk.length > MAX_FREE_BYTES) return;
     this.#freeBytes += chunk.length;
     this.#free[31 - Math.clz32(chunk.length)]!.push(chunk);
   }
