@@ -1,5 +1,6 @@
 /** What a simulated cluster is made of: drawn from the seed within what a scenario asks for, and printed with a failure. */
-import { MIB } from '../../base/units.ts';
+import { MAX_REQUEST_BYTES } from '../../base/limits.ts';
+import { BLOCK_BYTES, MIB } from '../../base/units.ts';
 import type { Dice } from '../contract.ts';
 
 export interface ClusterShape {
@@ -24,6 +25,7 @@ export interface ShapeLimits {
   readonly capacityBytes?: number;
 }
 
+const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
 const ROOMY_BYTES = 256 * MIB;
 
 export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
@@ -33,14 +35,15 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const parityFragments = limits.parityFragments ?? (nodes >= 5 && dice.chance(0.4) ? 2 : 1);
   const widest = nodes - parityFragments;
   const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
+  const segmentBlocks = dice.pick([24, 40, 60, 96]);
   return {
     nodes,
     dataFragments,
     parityFragments,
     oneMachine: limits.oneMachine ?? dice.chance(0.2),
     capacityBytes: limits.capacityBytes ?? ROOMY_BYTES,
-    // A multiple of every number of data fragments is not needed: fragments are padded.
-    segmentBlocks: dice.pick([24, 40, 60, 96]),
-    slotCount: 6 + dice.below(6),
+    segmentBlocks,
+    // A landing has room for a whole request; with few slots more, the pipeline is often full.
+    slotCount: Math.ceil(REQUEST_BLOCKS / (segmentBlocks - 1)) + 3 + dice.below(6),
   };
 }

@@ -47,7 +47,7 @@ export class FaultInjector {
       end();
     }
     this.#endings.clear();
-    this.#world.network.healAll();
+    this.#world.network.faults.clear();
     for (const machine of this.#cluster.machines) {
       machine.disk.faults.clear();
       machine.disk.faults.setCapacity(ROOM_BYTES);
@@ -87,6 +87,7 @@ export class FaultInjector {
       case 'cut-one-way':
       case 'delay':
       case 'loss':
+      case 'half-open':
         return this.#network(fault);
       case 'clock-jump':
         this.#serviceOf(target).machine.clock.skewMs += amount;
@@ -110,26 +111,26 @@ export class FaultInjector {
     };
   }
 
-  #network({ kind, target, other = COORDINATOR, amount = 0 }: Fault): () => void {
-    const { network } = this.#world;
+  #network({ kind, target, other = COORDINATOR, amount = 0 }: Fault): (() => void) | undefined {
+    const { faults } = this.#world.network;
     const a = this.#serviceOf(target).machine.name;
     const b = this.#serviceOf(other).machine.name;
     switch (kind) {
       case 'cut':
-        network.cut(a, b);
-        return () => network.heal(a, b);
+        faults.cut(a, b);
+        return () => faults.mend(a, b);
       case 'cut-one-way':
-        network.cutOneWay(a, b);
-        return () => network.healOneWay(a, b);
-      default: {
-        const { latencyMs, lossRate } = network.link(a, b).options;
-        const tune = (options: { latencyMs: number; lossRate: number }): void => {
-          network.tune(a, b, options);
-          network.tune(b, a, options);
-        };
-        tune(kind === 'delay' ? { latencyMs: amount, lossRate } : { latencyMs, lossRate: amount });
-        return () => tune({ latencyMs, lossRate });
-      }
+        faults.cutOneWay(a, b);
+        return () => faults.mend(a, b);
+      case 'delay':
+        faults.delay(a, b, amount);
+        return () => faults.delay(a, b, 0);
+      case 'loss':
+        faults.lose(a, b, amount);
+        return () => faults.lose(a, b, 0);
+      default:
+        faults.breakHalf(a, b);
+        return undefined;
     }
   }
 
@@ -172,15 +173,15 @@ export class FaultInjector {
     const cluster = this.#cluster;
     const old = cluster.activeMount;
     const { mount } = cluster;
-    const { network } = this.#world;
+    const { faults } = this.#world.network;
     const others = cluster.nodeServices.map((service) => service.machine.name);
     const mine = old.machine.name;
     const isCut = how === 0 && !cluster.shape.oneMachine;
-    if (isCut) network.partition([mine], others);
+    if (isCut) faults.partition([mine], others);
     if (how === 1) old.freeze();
     cluster.takeOver();
     return () => {
-      if (isCut) for (const other of others) network.heal(mine, other);
+      if (isCut) for (const other of others) faults.mend(mine, other);
       if (how === 1) old.thaw();
       if (mount !== undefined) watchDeposed(this.#world, cluster, mount, old);
     };

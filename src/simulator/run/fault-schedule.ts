@@ -29,6 +29,7 @@ const MACHINE_KINDS: readonly FaultKind[] = [
   'cut-one-way',
   'delay',
   'loss',
+  'half-open',
   'slow-disk',
   'stuck-disk',
   'full-disk',
@@ -91,6 +92,7 @@ export class FaultScheduler {
         return { ...base, target: this.#anyProcess() };
       case 'cut':
         return { ...base, target: MOUNT, other: this.#peerOfMount() };
+      case 'half-open':
       case 'cut-one-way': {
         const peer = this.#peerOfMount();
         return dice.chance(0.5)

@@ -18,6 +18,8 @@ export type FaultKind =
   | 'delay'
   /** Of what goes either way the share `amount` is lost and sent again. */
   | 'loss'
+  /** Connections between the two end, and only one side hears of it. */
+  | 'half-open'
   /** The target's disk is `amount` times slower. */
   | 'slow-disk'
   | 'stuck-disk'
