@@ -148,12 +148,12 @@ function linkCommand() {
   symlinkSync(join('..', '..', 'bin', 'tartan.js'), link);
 }
 
-export function setUp({ forTests = false } = {}) {
+export function setUp({ forTests = false, project = forTests ? '.' : 'src/cli' } = {}) {
   checkNode();
   installPackages(forTests ? [...runtimePackages, ...testPackages] : runtimePackages);
   installModules();
   buildNative();
-  compile(forTests ? '.' : 'src/cli');
+  compile(project);
   linkCommand();
 }
 

@@ -26,13 +26,15 @@ const STEP_CHECK_MS = 50;
 /** A fault of one of the phases; its time counts from the phase's begin. */
 export interface PlannedFault extends Fault {
   readonly phase: number;
+  /** Its place in the seed's schedule. */
+  readonly index: number;
 }
 
 export interface RunOptions {
   readonly seed: number;
   readonly scenario: Scenario;
-  /** Instead of what the seed gives. */
-  readonly faults?: readonly PlannedFault[];
+  /** Leaves faults of the seed's schedule out. */
+  readonly keepFaults?: (index: number) => boolean;
   readonly phases?: number;
   readonly maxEvents?: number;
   readonly trace?: TraceSink;
@@ -82,7 +84,8 @@ class Run {
     this.#dice = world.dice.fork('run');
     this.#shape = drawShape(this.#dice.fork('shape'), scenario.shape);
     this.#loadMs = Array.from({ length: phases }, () => 1_500 + this.#dice.below(4_000));
-    this.#faults = options.faults ?? this.#drawFaults();
+    const { keepFaults = () => true } = options;
+    this.#faults = this.#drawFaults().filter((fault) => keepFaults(fault.index));
     this.#cluster = new SimulatedCluster({
       world,
       shape: this.#shape,
@@ -129,7 +132,7 @@ class Run {
       beyondParity: scenario.allowed.beyondParity,
     });
     this.#loadMs.forEach((loadMs, phase) => {
-      for (const fault of scheduler.draw(0, loadMs)) planned.push({ ...fault, phase });
+      for (const fault of scheduler.draw(0, loadMs)) planned.push({ ...fault, phase, index: planned.length });
     });
     return planned;
   }
