@@ -12,4 +12,6 @@ const absent = new Proxy(
 export const noDisk: SimulatedDisk = {
   platformFor: () => ({ disk: absent as Disk, databases: absent as Databases }),
   losePower: () => {},
+  faults: absent as SimulatedDisk['faults'],
+  counters: absent as SimulatedDisk['counters'],
 };

@@ -103,7 +103,12 @@ test.each([
       throw new Error('boom');
     },
   ],
-  ['a rejection that nobody takes', () => void Promise.reject(new Error('boom'))],
+  [
+    'a rejection that nobody takes',
+    () => {
+      void Promise.reject(new Error('boom'));
+    },
+  ],
   [
     'an exception in a promise reaction',
     () =>
@@ -118,7 +123,7 @@ test.each([
         throw new Error('boom');
       }),
   ],
-] as const)('%s fails the run and not the process', async (_, misbehave) => {
+] as [string, () => void][])('%s fails the run and not the process', async (_, misbehave) => {
   const world = createWorld(1);
   const listeners = [process.listeners('unhandledRejection'), process.listeners('uncaughtException')];
   let after = 0;

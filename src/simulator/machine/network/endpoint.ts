@@ -140,6 +140,7 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
     if (this.#over) return;
     this.#vanished = true;
     this.#finish();
+    this.#in!.receiverLost();
     // What is already on the wire still arrives.
     this.#out!.dropQueue();
     if (this.#other!.over) this.#forget();

@@ -72,6 +72,8 @@ export class Pipe implements LinkUser {
   #lastArrivalMs = 0;
   #delivery: Timer | undefined;
   #refill: Timer | undefined;
+  /** When the receiver's machine lost power, which acknowledges nothing that comes later. */
+  #receiverLostMs = Infinity;
   #endSent = false;
   #closed = false;
 
@@ -91,11 +93,11 @@ export class Pipe implements LinkUser {
 
   /** Bytes that the sender's system has to keep, because the receiver's has not acknowledged them. */
   get outstandingBytes(): number {
-    const { nowMs } = this.#world.scheduler;
+    const acknowledgedMs = Math.min(this.#world.scheduler.nowMs, this.#receiverLostMs);
     let bytes = this.#queuedBytes + this.#unacknowledgedBytes;
     for (let index = this.#wireHead; index < this.#wire.length; index++) {
       const { from, to, arrivesMs } = this.#wire[index]!;
-      if (arrivesMs > nowMs) bytes += to - from;
+      if (arrivesMs > acknowledgedMs) bytes += to - from;
     }
     return bytes;
   }
@@ -155,6 +157,10 @@ export class Pipe implements LinkUser {
       this.#delivery?.cancel();
       this.#delivery = undefined;
     } else this.#awaitNext();
+  }
+
+  receiverLost(): void {
+    this.#receiverLostMs = this.#world.scheduler.nowMs;
   }
 
   /** Nothing of this stream matters to anybody any more. */
