@@ -42,6 +42,8 @@ export interface Gate {
   after(delayMs: number, run: () => void): Timer;
   /** Called once when the process dies, to break connections and release locks. */
   onDeath(run: () => void): void;
+  /** A call keeps the whole process waiting: after this turn it hears nothing for so long, and then everything, in order. */
+  block(durationMs: number): void;
 }
 
 /** One line a thing that happened; also hashed, so that two runs can be compared without being kept. */

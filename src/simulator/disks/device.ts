@@ -74,6 +74,10 @@ export class Device {
     return this.slowness * (mean / 2 + this.#timing.exponential(mean / 2));
   }
 
+  get stuckForMs(): number {
+    return Math.max(0, this.stuckUntilMs - this.world.scheduler.nowMs);
+  }
+
   /** Whether this fault happens to an operation on this file now; it is counted and traced. */
   strikes(rate: Rate, path: string): boolean {
     const probability = this.rates[rate];

@@ -44,11 +44,14 @@ export class Operations {
   /** `settle` runs in the process, or never. */
   submit<Result>(operation: Operation<Result>, settle: (outcome: Outcome<Result>) => void): void {
     if (!this.gate.alive) return;
+    // Once for each stall: what is left of it afterwards is a rounding.
+    let waitedUntilMs = Number.NaN;
     const underway: Underway = {
       fire: () => {
-        const wait = this.device.stuckUntilMs - this.device.world.scheduler.nowMs;
-        if (wait > 0) {
-          underway.timer = this.device.world.scheduler.after(wait, underway.fire);
+        const { stuckUntilMs, stuckForMs } = this.device;
+        if (stuckForMs > 0 && stuckUntilMs !== waitedUntilMs) {
+          waitedUntilMs = stuckUntilMs;
+          underway.timer = this.device.world.scheduler.after(stuckForMs, underway.fire);
           return;
         }
         this.#underway.delete(underway);

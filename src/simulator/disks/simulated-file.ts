@@ -68,9 +68,8 @@ export class SimulatedFile implements DiskFile {
     options: { durable?: boolean } = {},
   ): Promise<void> {
     const durable = options.durable ?? false;
-    const { writeMs, syncMs } = this.#device.latency;
     return this.#run({
-      latencyMs: this.#device.delayMs(writeMs + (durable ? syncMs : 0), byteCount(buffers)),
+      latencyMs: this.#device.delayMs(this.#writeMs(durable), byteCount(buffers)),
       perform: () => this.#doWrite(buffers, positionBytes, durable),
       abandon: () => this.#abandonWrite(buffers, positionBytes),
     });
@@ -78,12 +77,15 @@ export class SimulatedFile implements DiskFile {
 
   readSync(buffer: Uint8Array, positionBytes: number): number {
     assert(!this.#closed, 'the file is open');
+    this.#block(this.#device.latency.readMs, buffer.length);
     return this.#doRead([buffer], positionBytes);
   }
 
   writeSync(buffer: Uint8Array, positionBytes: number, options: { durable?: boolean } = {}): void {
     assert(!this.#closed, 'the file is open');
-    this.#doWrite([buffer], positionBytes, options.durable ?? false);
+    const durable = options.durable ?? false;
+    this.#block(this.#writeMs(durable), buffer.length);
+    this.#doWrite([buffer], positionBytes, durable);
   }
 
   sync(): Promise<void> {
@@ -130,6 +132,17 @@ export class SimulatedFile implements DiskFile {
     }
     this.#letGo();
     this.#stored.closed();
+  }
+
+  #writeMs(durable: boolean): number {
+    const { writeMs, syncMs } = this.#device.latency;
+    return writeMs + (durable ? syncMs : 0);
+  }
+
+  /** It is done at once, and what else the process would do waits for as long as it should have taken. */
+  #block(meanMs: number, lengthBytes: number): void {
+    const { gate } = this.#operations;
+    gate.block(this.#device.delayMs(meanMs, lengthBytes) + this.#device.stuckForMs);
   }
 
   #doRead(buffers: readonly Uint8Array[], positionBytes: number): number {

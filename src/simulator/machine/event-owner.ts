@@ -9,6 +9,7 @@ export interface EventOwner {
   /** Distinguishes owners in the trace. */
   readonly number: number;
   readonly alive: boolean;
+  /** Stopped, or held by a call that waits. */
   readonly frozen: boolean;
   /** Timers that the process set and that neither ran nor were cancelled. */
   liveTimers: number;

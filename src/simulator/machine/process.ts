@@ -27,7 +27,9 @@ export class MachineProcess implements SimulatedProcess, EventOwner {
   readonly #world: SimulatedWorld;
   readonly #network: ProcessNetwork;
   #alive = true;
-  #frozen = false;
+  #stopped = false;
+  /** Calls under way that hold the whole process. */
+  #blocking = 0;
   /** Bounded by what the process asked for before it was frozen and by what its connections let through. */
   #parked: ScheduledEvent[] = [];
   #deathRites: (() => void)[] = [];
@@ -46,7 +48,7 @@ export class MachineProcess implements SimulatedProcess, EventOwner {
   }
 
   get frozen(): boolean {
-    return this.#frozen;
+    return this.#stopped || this.#blocking > 0;
   }
 
   get openConnections(): number {
@@ -86,16 +88,30 @@ export class MachineProcess implements SimulatedProcess, EventOwner {
   }
 
   freeze(): void {
-    if (!this.#alive || this.#frozen) return;
+    if (!this.#alive || this.#stopped) return;
     this.#world.trace.event('process-frozen', { process: this.name });
-    this.#frozen = true;
+    this.#stopped = true;
   }
 
   thaw(): void {
-    if (!this.#frozen) return;
-    this.#frozen = false;
+    if (!this.#stopped) return;
+    this.#stopped = false;
     if (!this.#alive) return;
     this.#world.trace.event('process-thawed', { process: this.name });
+    this.#hearAgain();
+  }
+
+  block(durationMs: number): void {
+    if (!this.#alive) return;
+    this.#blocking++;
+    this.#world.scheduler.after(durationMs, () => {
+      this.#blocking--;
+      this.#hearAgain();
+    });
+  }
+
+  #hearAgain(): void {
+    if (!this.#alive || this.frozen) return;
     const parked = this.#parked;
     this.#parked = [];
     this.#world.scheduler.putBack(parked);

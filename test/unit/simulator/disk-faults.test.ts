@@ -251,3 +251,16 @@ test('the same seed gives the same disk, another one another', async () => {
   expect(await hashOf(7)).toBe(await hashOf(7));
   expect(await hashOf(7)).not.toBe(await hashOf(8));
 });
+
+test('a transfer in one turn keeps the whole process waiting, a stuck disk as long as it is stuck', async () => {
+  const [bed, file] = await withFile({}, block(1));
+  bed.disk.faults.stick(5000);
+  const before = bed.world.scheduler.nowMs;
+  const passed = await bed.run(async (_, platform) => {
+    file.writeSync(block(2), 0, { durable: true });
+    await platform.timers.sleep(10);
+    return bed.world.scheduler.nowMs - before;
+  });
+  expect(passed).toBeGreaterThan(5000);
+  expect(await bed.run((files) => sectorsOf(files))).toEqual(Array(8).fill(2));
+});
