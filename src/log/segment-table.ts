@@ -65,7 +65,7 @@ export async function* rebuildSegmentTable(links: NodeLinks, kernels: Kernels): 
 }
 
 /** One node's list, read page by page. */
-class NodeWalk {
+export class NodeWalk {
   readonly nodeId: number;
   readonly client: RpcClient;
   #page: readonly ListedFragment[] = [];
