@@ -1,0 +1,107 @@
+/**
+ * Divides nodes into disjoint groups. Pure; the same input always gives the same groups.
+ *
+ * Few groups, each of few nodes, make few sets of nodes whose loss is fatal (Cidon et al., "Copysets", ATC 2013): every node is in one group
+ * only, so it shares segments with (group size - 1) others, its scatter width. Larger groups rebuild faster and lose more
+ * often; the planner chooses the sizes, this file keeps to them.
+ *
+ * Existing groups are kept as far as sizes allow, since each node that changes its group costs a move. Nodes of one domain are spread
+ * over the groups as evenly as their number allows.
+ */
+import { assert } from '../../base/assert.ts';
+import type { PlanNode } from './contract.ts';
+
+export interface GroupSizes {
+  /** A smaller group takes a node from another or is merged. At least a stripe's width. */
+  readonly least: number;
+  /** A larger group is divided into as many of at least `least` as it gives. At least 2 least - 1. */
+  readonly most: number;
+}
+
+/** Groups of all `nodes`, each of `least` to `most`, that differ from `current` as little as that takes. Ids ascend in each group. */
+export function formGroups(
+  nodes: readonly PlanNode[],
+  current: readonly (readonly number[])[],
+  sizes: GroupSizes,
+): number[][] {
+  assert(sizes.least >= 1 && sizes.most >= 2 * sizes.least - 1, `groups of ${sizes.least} to ${sizes.most}`);
+  assert(nodes.length >= sizes.least, `groups of ${sizes.least} from ${nodes.length} nodes`);
+  const rest = new Map(nodes.map((node) => [node.id, node]));
+  const groups: PlanNode[][] = [];
+  for (const ids of current) {
+    const members = ids.flatMap((id) => rest.get(id) ?? []);
+    for (const { id } of members) rest.delete(id);
+    if (members.length > 0) groups.push(members);
+  }
+  if (groups.length === 0) {
+    groups.push([...rest.values()]);
+  } else {
+    for (const node of [...rest.values()].sort(byDomainAndId)) joinSmallest(groups, node);
+  }
+  fillSmall(groups, sizes.least);
+  return groups
+    .flatMap((group) => (group.length > sizes.most ? divide(group, sizes.least) : [group]))
+    .map((group) => group.map(({ id }) => id).sort((a, b) => a - b));
+}
+
+const byDomainAndId = (a: PlanNode, b: PlanNode): number =>
+  a.domain < b.domain ? -1 : a.domain > b.domain ? 1 : a.id - b.id;
+
+const inDomain = (group: readonly PlanNode[], domain: string): number =>
+  group.reduce((count, node) => count + (node.domain === domain ? 1 : 0), 0);
+
+/** The smallest group, of those where the node's domain is rarest. */
+function joinSmallest(groups: PlanNode[][], node: PlanNode): void {
+  let best = groups[0]!;
+  for (const group of groups) {
+    const rarer = inDomain(group, node.domain) - inDomain(best, node.domain);
+    if (rarer < 0 || (rarer === 0 && group.length < best.length)) best = group;
+  }
+  best.push(node);
+}
+
+function fillSmall(groups: PlanNode[][], least: number): void {
+  for (;;) {
+    groups.sort((a, b) => a.length - b.length);
+    const smallest = groups[0]!;
+    const largest = groups.at(-1)!;
+    if (smallest.length >= least || groups.length === 1) return;
+    if (largest.length > least) {
+      smallest.push(...largest.splice(easiestToGive(largest, smallest), 1));
+    } else {
+      groups[1]!.push(...smallest);
+      groups.shift();
+    }
+  }
+}
+
+/** The node whose domain is commonest where it leaves and rarest where it goes. */
+function easiestToGive(from: readonly PlanNode[], to: readonly PlanNode[]): number {
+  let best = 0;
+  let bestGain = Number.NEGATIVE_INFINITY;
+  for (const [index, { domain }] of from.entries()) {
+    const gain = inDomain(from, domain) - inDomain(to, domain);
+    if (gain > bestGain) {
+      best = index;
+      bestGain = gain;
+    }
+  }
+  return best;
+}
+
+/** Dealt like cards, large domains first: parts differ by at most one node in size and in the nodes of each domain. */
+function divide(group: readonly PlanNode[], least: number): PlanNode[][] {
+  const sizes = new Map<string, number>();
+  for (const { domain } of group) sizes.set(domain, (sizes.get(domain) ?? 0) + 1);
+  const deck = [...group].sort((a, b) => {
+    const larger = sizes.get(b.domain)! - sizes.get(a.domain)!;
+    if (larger !== 0) return larger;
+    // Nodes with a domain of their own: by their availability, so that every part gets good and bad ones.
+    if (sizes.get(a.domain) === 1) return b.unavailability - a.unavailability || a.id - b.id;
+    return byDomainAndId(a, b);
+  });
+  const count = Math.floor(group.length / least);
+  const parts = Array.from({ length: count }, (): PlanNode[] => []);
+  for (const [index, node] of deck.entries()) parts[index % count]!.push(node);
+  return parts;
+}
