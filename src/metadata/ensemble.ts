@@ -6,7 +6,6 @@
  * the coordinator's record changes; the members are fenced with the new term; appends go on. A primary that finds another's
  * record was deposed, and stops for good.
  */
-import { assert } from '../base/assert.ts';
 import {
   type Coordinator,
   type CoordinatorEntry,
@@ -21,7 +20,7 @@ import type { Checksum } from '../format/metadata-records.ts';
 import type { Platform } from '../platform/platform.ts';
 import { Journal, type Member } from './journal.ts';
 import { isMemberFailure, MemberClient, MemberError } from './member-client.ts';
-import { MetadataUnavailable } from './metadata.ts';
+import { Deposed, MetadataUnavailable } from './metadata.ts';
 import type { RetainedEntries } from './retained-entries.ts';
 
 /** Without an ensemble for so long, waiting calls fail. */
@@ -45,6 +44,7 @@ export class Ensemble {
   trouble: MetadataUnavailable | undefined;
   /** Called when an ensemble was formed. */
   onFormed: () => void = () => undefined;
+  onDeposed: (deposed: Deposed) => void = () => undefined;
 
   constructor(
     options: EnsembleOptions,
@@ -159,8 +159,10 @@ export class Ensemble {
       this.#deposed(record?.term ?? journal.term);
       return undefined;
     }
-    assert(record.term >= journal.term, 'the record of a reign does not go back');
-    if (record.term > journal.term) {
+    if (record.term < journal.term) {
+      // The coordinator lost a record that it had acknowledged. Nobody else has reigned since, so a newer one of our own mends it.
+      this.#options.platform.log.error('coordinator-went-back', { to: record.term, from: journal.term });
+    } else if (record.term > journal.term) {
       journal.term = record.term;
       const known = new Map([...journal.members, ...this.#joining].map((each) => [each.client.nodeId, each]));
       journal.members = record.members.map((id) => known.get(id) ?? this.member(id));
@@ -168,22 +170,36 @@ export class Ensemble {
     return entry;
   }
 
+  /** The coordinator's record as it was heard of, maybe late. */
+  noteRecord({ primary, term }: ManagerRecord): void {
+    if (primary !== this.#options.primary && term > this.journal.term) this.#deposed(term);
+  }
+
   #deposed(term: number): void {
+    if (this.journal.stopped !== undefined) return;
     this.#options.platform.log.error('deposed', { ownTerm: this.journal.term, newTerm: term });
-    this.trouble = new MetadataUnavailable(`another mount took over the volume (term ${term})`);
-    this.journal.stop(this.trouble);
+    const deposed = new Deposed(`another mount took over the volume (term ${term})`);
+    this.trouble = deposed;
+    this.journal.stop(deposed);
+    this.onDeposed(deposed);
   }
 
   /** Those of the candidates that can be reached and have every entry up to lastSequence when it resolves. */
   async #bringUp(candidates: readonly Member[], lastSequence: number): Promise<Member[]> {
     const { journal } = this;
+    // One after the other, as each may hold entries that the next has lost, and repairing one cuts it first.
+    let repairs: Promise<unknown> = Promise.resolve();
     const results = await Promise.all(
       candidates.map(async (member) => {
         // One that failed counts again once its link is well.
         if (!member.client.isUp) return false;
         try {
           const state = await member.client.fence(journal.term);
-          return await this.#catchUp(member, state, lastSequence);
+          if (state.damagedSequence === 0) return await this.#catchUp(member, state, lastSequence);
+          this.#options.platform.log.warn('journal-being-repaired', { nodeId: member.client.nodeId });
+          const repaired = repairs.then(() => this.#catchUp(member, state, lastSequence));
+          repairs = repaired.catch(() => undefined); // whoever waits for it hears of it
+          return await repaired;
         } catch (error) {
           if (!isMemberFailure(error)) throw error;
           if (error instanceof MemberError && error.reason === 'fenced' && error.term > journal.term) {
@@ -202,21 +218,21 @@ export class Ensemble {
 
   /**
    * Sends what the member lacks and cuts what it has beyond: then its log is the primary's. A tail that were left there would be counted as entries of
-   * the same numbers that are made later, and come back with the next recovery. False: it needs more than is retained.
+   * the same numbers that are made later, and come back with the next recovery. Damaged entries are written again. False: it needs more than is retained.
    */
   async #catchUp(member: Member, state: JournalState, lastSequence: number): Promise<boolean> {
     const { retained, term } = this.journal;
-    if (state.damagedSequence !== 0 || state.lastSequence < retained.baseSequence) return false;
+    if (state.blank || state.lastSequence < retained.baseSequence) return false;
     const isPrefix = retained.termOf(state.lastSequence) === state.lastTerm;
     let at = isPrefix ? state.lastSequence : retained.baseSequence;
-    let held = state.lastSequence;
-    while (at < lastSequence || held > at) {
+    let { endSequence } = state;
+    while (at < lastSequence || endSequence > at) {
       const { body, toSequence } = retained.request(term, at);
-      held = (await member.client.append(body)).lastSequence;
+      ({ endSequence } = await member.client.append(body));
       at = toSequence;
     }
-    member.durableSequence = held;
-    return held >= lastSequence;
+    member.durableSequence = at;
+    return true;
   }
 
   async #claim(entry: CoordinatorEntry, term: number, members: readonly Member[]): Promise<boolean> {

@@ -174,6 +174,7 @@ export class Journal {
 
   #send(): void {
     const { body, toSequence } = this.retained.request(this.term, this.#sentSequence);
+    const { term } = this;
     this.#sentSequence = toSequence;
     this.#inFlight.push(toSequence);
     for (const member of this.members) {
@@ -181,7 +182,7 @@ export class Journal {
       member.client.appendThen(
         body,
         (lastSequence) => this.#answered(member, lastSequence),
-        (error) => this.#failed(member, error),
+        (error) => this.#failed(member, error, term),
       );
     }
   }
@@ -193,10 +194,11 @@ export class Journal {
     this.#checkQuiet();
   }
 
-  #failed(member: Member, error: unknown): void {
+  #failed(member: Member, error: unknown, term: number): void {
     if (!isMemberFailure(error)) throw error;
     member.unanswered--;
-    this.fail(member, error);
+    // One of an earlier term was refused, or given up, by a member that has all of it since.
+    if (term === this.term) this.fail(member, error);
     this.#checkQuiet();
   }
 
@@ -207,7 +209,7 @@ export class Journal {
     this.#events.memberFailed(member, error);
   }
 
-  /** Stops sending. Resolves when no append is unanswered. */
+  /** Stops sending. Resolves when no append is unanswered by a member that answers at all. */
   quiesce(): Promise<void> {
     this.#running = false;
     return new Promise((resolve) => {
@@ -217,7 +219,9 @@ export class Journal {
   }
 
   #checkQuiet(): void {
-    if (this.#quiet === undefined || this.members.some((member) => member.unanswered > 0)) return;
+    if (this.#quiet === undefined) return;
+    // What a member that hangs was sent is in the log, so it may come late; its time-outs are not waited for one by one.
+    if (this.members.some((member) => member.unanswered > 0 && member.client.isUp)) return;
     const resolve = this.#quiet;
     this.#quiet = undefined;
     resolve();

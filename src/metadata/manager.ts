@@ -19,6 +19,7 @@ import { S_IFLNK, S_IFMT } from './inode-rules.ts';
 import { MAX_UNCOMMITTED_BYTES } from './journal.ts';
 import {
   type BlockMap,
+  Deposed,
   type ExtentRuns,
   type Inode,
   type InodeChanges,
@@ -116,29 +117,41 @@ export class PrimaryManager implements MetadataManager {
 
   // Look-ups.
 
+  /** What this one knows may be outdated once another reigns. */
+  #mustReign(): void {
+    const { stopped } = this.#parts.ensemble.journal;
+    if (stopped instanceof Deposed) throw stopped;
+  }
+
   lookup(parent: number, name: string): number | undefined {
+    this.#mustReign();
     return this.#state.directories.find(parent, name)?.inode;
   }
 
   inode(inode: number): Inode | undefined {
+    this.#mustReign();
     return this.#state.inodes.get(inode);
   }
 
   readLink(inode: number): Uint8Array {
+    this.#mustReign();
     if ((namespace.existing(this.#state, inode).mode & S_IFMT) !== S_IFLNK) throw posixOutcome('EINVAL');
     return this.#state.value(perInodeKey(keyLetters.symlink, inode)) ?? new Uint8Array(0);
   }
 
   getXattr(inode: number, name: string): Uint8Array | undefined {
+    this.#mustReign();
     const found = namespace.existing(this.#state, inode);
     return found.hasXattrs && name.length > 0 ? this.#state.value(xattrKey(inode, name)) : undefined;
   }
 
   listXattrs(inode: number): readonly string[] {
+    this.#mustReign();
     return namespace.existing(this.#state, inode).hasXattrs ? xattrs.xattrNames(this.#state, inode) : [];
   }
 
   list(directory: number, cookie: bigint, limit: number): ListedEntry[] | Promise<ListedEntry[]> {
+    this.#mustReign();
     const { sizeBytes } = namespace.existingDirectory(this.#state, directory);
     const entries = this.#state.directories.list(directory, Number(cookie), limit, sizeBytes);
     const listed = (found: readonly { name: string; inode: number; type: number; cookie: number }[]) =>
@@ -147,6 +160,7 @@ export class PrimaryManager implements MetadataManager {
   }
 
   mapBlocks(inode: number, firstBlock: number, count: number, out: BlockMap): void {
+    this.#mustReign();
     this.#state.extents.look(inode, firstBlock, count, out);
   }
 

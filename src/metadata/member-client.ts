@@ -99,6 +99,10 @@ export class MemberClient {
     return decodeJournalState(await this.#call(rpcMethods.journalFence, encodeTerm(term), APPEND_TIMEOUT_MS));
   }
 
+  async journalState(): Promise<JournalState> {
+    return decodeJournalState(await this.#call(rpcMethods.journalState, EMPTY, APPEND_TIMEOUT_MS));
+  }
+
   async read(fromSequence: number): Promise<JournalEntry[]> {
     const body = encodeReadRequest({ fromSequence, maxBytes: MAX_JOURNAL_BATCH_BYTES });
     return decodeReadReply(await this.#call(rpcMethods.journalRead, body, BULK_TIMEOUT_MS));

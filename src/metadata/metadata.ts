@@ -125,6 +125,9 @@ export class MetadataUnavailable extends Error {
   override readonly name = 'MetadataUnavailable';
 }
 
+/** Another primary took the volume over: this one knows nothing for certain any more, and never will. Look-ups are refused, too. */
+export class Deposed extends MetadataUnavailable {}
+
 export interface MetadataManager {
   /** Of this reign, unlike that of any other primary: segment ids are made from it. Changes of the journal's members take further terms. */
   readonly term: number;

@@ -1,8 +1,8 @@
 /**
- * From whatever a crash left to a state that can be served: wins a term, fences the members, takes the longest log any of them holds, and brings
- * the own store and the state up to its end. The members are brought level afterwards, by forming the first ensemble.
+ * From whatever a crash left to a state that can be served: wins a term, fences the members, takes the longest log that they hold together, and
+ * brings the own store and the state up to its end. The members are brought level afterwards, by forming the first ensemble.
  *
- * Any one member that can be reached suffices, since an entry is committed only when every member has it.
+ * Any one sound member that can be reached suffices (survivors.ts), since an entry is committed only when every member has it.
  */
 import {
   type Coordinator,
@@ -19,11 +19,12 @@ import { decodeGroup } from '../format/journal-entry.ts';
 import type { JournalState } from '../format/journal-messages.ts';
 import type { ReplicaState } from '../format/replica-messages.ts';
 import type { Platform } from '../platform/platform.ts';
-import { isMemberFailure, MemberClient, MemberError } from './member-client.ts';
+import { isMemberFailure, MemberClient } from './member-client.ts';
 import { MetadataUnavailable } from './metadata.ts';
 import { RetainedEntries } from './retained-entries.ts';
 import { fetchSnapshot } from './snapshot.ts';
 import type { MetadataState } from './state.ts';
+import { checkStillFirst, fenceSurvivors, STRAGGLER_MS, SurvivingLog, type Survivor } from './survivors.ts';
 
 export interface RecoveryParts {
   readonly platform: Platform;
@@ -40,19 +41,11 @@ export interface RecoveryParts {
 export interface Adopted {
   readonly term: number;
   readonly members: readonly number[];
-  /** The member that holds the log; undefined for a volume without one. */
-  readonly source: MemberClient | undefined;
+  /** undefined for a volume without one. */
+  readonly log: SurvivingLog | undefined;
   readonly retained: RetainedEntries;
 }
 
-interface Survivor {
-  readonly client: MemberClient;
-  readonly journal: JournalState;
-  readonly replica: ReplicaState;
-}
-
-/** Time for members beside the first one to be reached. */
-const STRAGGLER_MS = 1000;
 const POLL_MS = 50;
 const MAX_CLAIMS = 20;
 
@@ -77,80 +70,16 @@ export async function claimTerm(parts: RecoveryParts): Promise<ManagerRecord> {
 export async function adoptLog(parts: RecoveryParts, record: ManagerRecord): Promise<Adopted> {
   if (record.members.length === 0) return formatVolume(parts, record.term);
   const survivors = await fenceSurvivors(parts, record);
-  const longest = survivors.reduce((best, each) => (isLonger(each.journal, best.journal) ? each : best));
-  await bringStoreNear(parts, longest.journal, survivors);
+  await bringStoreNear(parts, survivors[0].journal, survivors);
   const { appliedSequence } = parts.store.state;
-  const baseTerm = await termOf(longest, appliedSequence);
+  const log = new SurvivingLog(parts.platform, survivors);
+  const baseTerm = await log.termOf(appliedSequence);
   return {
     term: record.term,
     members: record.members,
-    source: longest.client,
+    log,
     retained: new RetainedEntries(appliedSequence, baseTerm),
   };
-}
-
-function isLonger(journal: JournalState, than: JournalState): boolean {
-  if (journal.lastTerm !== than.lastTerm) return journal.lastTerm > than.lastTerm;
-  return journal.lastSequence > than.lastSequence;
-}
-
-async function termOf({ client, journal }: Survivor, sequence: number): Promise<number> {
-  if (sequence === journal.firstSequence - 1) return journal.previousTerm;
-  if (sequence === journal.lastSequence) return journal.lastTerm;
-  const [entry] = await client.read(sequence);
-  if (entry === undefined) throw new MetadataUnavailable(`node ${client.nodeId} lost journal entries`);
-  return entry.term;
-}
-
-/** The members that promise the new term, with what they hold. Damaged ones do not count. */
-async function fenceSurvivors(parts: RecoveryParts, record: ManagerRecord): Promise<Survivor[]> {
-  const { platform, links } = parts;
-  const clients = record.members.map((id) => new MemberClient(links, id));
-  const startMs = platform.clock.monotonicMs();
-  for (;;) {
-    const up = clients.filter((client) => client.isUp);
-    const waitedMs = platform.clock.monotonicMs() - startMs;
-    if (up.length === clients.length || (up.length > 0 && waitedMs >= STRAGGLER_MS)) {
-      const survivors = await fenceAll(parts, up, record.term);
-      if (survivors.length > 0) return survivors;
-    }
-    if (waitedMs >= parts.waitMs) {
-      throw new MetadataUnavailable(
-        `none of the nodes that hold the journal (${record.members.join(', ')}) can be reached: start one of them`,
-      );
-    }
-    await platform.timers.sleep(POLL_MS);
-  }
-}
-
-async function fenceAll(
-  parts: RecoveryParts,
-  clients: readonly MemberClient[],
-  term: number,
-): Promise<Survivor[]> {
-  const outcomes = await Promise.all(
-    clients.map(async (client) => {
-      try {
-        const journal = await client.fence(term);
-        const replica = await client.replicaState();
-        if (journal.damagedSequence === 0) return { client, journal, replica };
-        parts.platform.log.error('journal-damaged', { nodeId: client.nodeId, at: journal.damagedSequence });
-      } catch (error) {
-        checkStillFirst(error);
-        parts.platform.log.warn('journal-member-not-fenced', { nodeId: client.nodeId, why: error.message });
-      }
-      return undefined;
-    }),
-  );
-  return outcomes.filter((each) => each !== undefined);
-}
-
-/** Goes on with members that fail; not when a newer primary was there first. */
-function checkStillFirst(error: unknown): asserts error is Error {
-  if (!isMemberFailure(error)) throw error;
-  if (error instanceof MemberError && error.reason === 'fenced') {
-    throw new MetadataUnavailable(`another mount took over the volume (term ${error.term})`);
-  }
 }
 
 /** The own store has to be within the log; if it is not, a member's replica that is gets copied. */
@@ -161,7 +90,7 @@ async function bringStoreNear(
 ): Promise<void> {
   const { store, platform } = parts;
   const isWithin = ({ complete, appliedSequence }: ReplicaState) =>
-    complete && appliedSequence >= journal.firstSequence - 1 && appliedSequence <= journal.lastSequence;
+    complete && appliedSequence >= journal.firstSequence - 1 && appliedSequence <= journal.endSequence;
   if (isWithin(store.state)) return;
   const sources = survivors
     .filter(({ replica }) => isWithin(replica))
@@ -179,6 +108,11 @@ async function bringStoreNear(
       if (!isMemberFailure(error)) throw error;
       platform.log.warn('metadata-not-fetched', { nodeId: client.nodeId, why: error.message });
     }
+  }
+  if (journal.firstSequence === 1) {
+    // Everything since the volume was made is in the journal.
+    await store.beginInstall();
+    return store.endInstall(0);
   }
   throw new MetadataUnavailable('no node that can be reached holds a copy of the metadata');
 }
@@ -200,7 +134,7 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
       );
       const members = await emptied(parts, chosen, term);
       if (members.length === chosen.length) {
-        return { term, members, source: undefined, retained: new RetainedEntries(0, 0) };
+        return { term, members, log: undefined, retained: new RetainedEntries(0, 0) };
       }
     }
     if (waitedMs >= parts.waitMs) throw new MetadataUnavailable('no storage node can be reached');
@@ -229,10 +163,10 @@ async function emptied(parts: RecoveryParts, chosen: readonly number[], term: nu
 
 /** Applies the adopted log's entries behind the own store to the state, and retains them. */
 export async function replay(platform: Platform, adopted: Adopted, state: MetadataState): Promise<void> {
-  const { source, retained } = adopted;
-  if (source === undefined) return;
+  const { log, retained } = adopted;
+  if (log === undefined) return;
   for (;;) {
-    const entries = await source.read(retained.lastSequence + 1);
+    const entries = await log.read(retained.lastSequence + 1);
     if (entries.length === 0) return;
     for (const { term, bytes } of entries) {
       const kept = Buffer.from(bytes);

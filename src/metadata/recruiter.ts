@@ -1,7 +1,9 @@
 /**
- * Brings the ensemble back to its size: when members are missing and other nodes live, it fills a node with a snapshot and the entries since, and
- * lets it join. One node at a time, in the background; what fails is tried again when a link changes or after a while.
+ * Brings the ensemble back to its size and its replicas back to completeness: when members are missing and other nodes live, it fills a node with a
+ * snapshot and the entries since, and lets it join; a member whose replica lost its contents gets a snapshot. One node at a time, in the
+ * background; what fails is tried again when a link changes or after a while.
  */
+import type { Coordinator } from '../cluster/coordinator.ts';
 
 import type { NodeLinks } from '../cluster/nodes.ts';
 import { chooseEnsemble } from '../cluster/placement.ts';
@@ -9,6 +11,7 @@ import type { ReplicaStore } from '../cluster/replica-store.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { Ensemble } from './ensemble.ts';
+import { EnsembleWatch, type MemberReport } from './ensemble-watch.ts';
 import type { Member } from './journal.ts';
 import { isMemberFailure, MemberError } from './member-client.ts';
 import { installSnapshot } from './snapshot.ts';
@@ -19,6 +22,7 @@ const SETTLE_MS = 100;
 
 export interface RecruiterParts {
   readonly platform: Platform;
+  readonly coordinator: Coordinator;
   readonly links: NodeLinks;
   readonly ensemble: Ensemble;
   readonly checkpointer: Checkpointer;
@@ -30,6 +34,7 @@ export interface RecruiterParts {
 export class Recruiter {
   readonly #parts: RecruiterParts;
   readonly #unsubscribe: () => void;
+  readonly #watch: EnsembleWatch;
   #running = false;
   #armed = false;
   #closed = false;
@@ -38,15 +43,30 @@ export class Recruiter {
     this.#parts = parts;
     this.#unsubscribe = parts.links.onChange(() => this.check());
     parts.ensemble.onFormed = () => this.check();
+    const { platform, coordinator, ensemble } = parts;
+    this.#watch = new EnsembleWatch({ platform, coordinator, ensemble, onReport: () => this.check() });
+  }
+
+  /** What a member last said of itself. */
+  report(nodeId: number): MemberReport | undefined {
+    return this.#watch.report(nodeId);
   }
 
   check(delayMs = SETTLE_MS): void {
-    if (this.#armed || this.#running || this.#closed || this.#candidate() === undefined) return;
+    if (this.#armed || this.#running || this.#closed) return;
+    if (this.#candidate() === undefined && this.#incomplete() === undefined) return;
     this.#armed = true;
     this.#parts.platform.timers.after(delayMs, () => {
       this.#armed = false;
-      if (!this.#closed && !this.#running) this.#recruitNext();
+      if (!this.#closed && !this.#running) this.#next();
     });
+  }
+
+  /** A member whose replica holds no state: never filled, or lost with its disk. Those that are only behind take the next checkpoint. */
+  #incomplete(): Member | undefined {
+    return this.#parts.ensemble.journal.members.find(
+      ({ client }) => this.#watch.report(client.nodeId)?.replica.complete === false,
+    );
   }
 
   /** A node that should be a member and is not. */
@@ -60,23 +80,44 @@ export class Recruiter {
     return chooseEnsemble(reachable, current, size()).find((id) => !current.includes(id));
   }
 
-  #recruitNext(): void {
+  #next(): void {
     const nodeId = this.#candidate();
-    if (nodeId === undefined || !this.#parts.ensemble.journal.isRunning) return;
+    if (!this.#parts.ensemble.journal.isRunning) return;
+    const incomplete = this.#incomplete();
+    if (nodeId !== undefined) this.#run(this.#recruit(nodeId), 'journal-member-joined', nodeId);
+    else if (incomplete !== undefined) {
+      this.#run(this.#refill(incomplete), 'replica-refilled', incomplete.client.nodeId);
+    }
+  }
+
+  #run(work: Promise<void>, event: string, nodeId: number): void {
     this.#running = true;
     const { log } = this.#parts.platform;
-    this.#recruit(nodeId)
+    work
       .then(
-        () => log.info('journal-member-joined', { nodeId }),
+        () => log.info(event, { nodeId }),
         (error: unknown) => {
           if (!isMemberFailure(error) && this.#parts.ensemble.journal.stopped === undefined) throw error;
-          log.warn('journal-member-not-joined', { nodeId, why: String(error) });
+          log.warn(`not-${event}`, { nodeId, why: String(error) });
         },
       )
       .finally(() => {
         this.#running = false;
         this.check(RETRY_MS);
       });
+  }
+
+  async #refill({ client }: Member): Promise<void> {
+    const { ensemble, checkpointer, store } = this.#parts;
+    const release = await checkpointer.hold();
+    try {
+      // A checkpoint that ended meanwhile may have done it.
+      const { complete } = await client.replicaState();
+      if (!complete) await installSnapshot(client, ensemble.journal.term, store);
+      await this.#watch.askAgain(client.nodeId);
+    } finally {
+      release();
+    }
   }
 
   async #recruit(nodeId: number): Promise<void> {
@@ -118,5 +159,6 @@ export class Recruiter {
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
+    this.#watch.close();
   }
 }

@@ -2,7 +2,8 @@
  * A volume's nodes and coordinator in this process: the real journal, replica and coordinator on a real disk, with connections that a test
  * can cut, freeze and count. A killed node loses its connections at once and its stores are reopened when it restarts.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Coordinator } from '../../../src/cluster/coordinator.ts';
 import {
   type EmbeddedCoordinator,
   openEmbeddedCoordinator,
@@ -114,7 +115,7 @@ export class TestNode implements NodeLink {
 
   async start(): Promise<void> {
     const { platform } = this.#cluster;
-    const directory = `${this.#cluster.directory}/node-${this.id}`;
+    const directory = this.#directory;
     this.journal = await JournalStore.open(platform, {
       directory,
       volumeId: Buffer.from(VOLUME_ID, 'hex'),
@@ -181,8 +182,30 @@ export class TestNode implements NodeLink {
 
   /** Loses its disk. */
   async wipe(): Promise<void> {
-    await this.kill();
-    rmSync(`${this.#cluster.directory}/node-${this.id}`, { recursive: true });
+    if (this.state !== 'down') await this.kill();
+    rmSync(this.#directory, { recursive: true });
+  }
+
+  get #directory(): string {
+    return `${this.#cluster.directory}/node-${this.id}`;
+  }
+
+  /** Spoils what the journal holds of this entry on the disk. */
+  damage(sequence: number): void {
+    let damaged = 0;
+    for (const name of readdirSync(this.#directory).filter((file) => file.endsWith('.tjl'))) {
+      const path = `${this.#directory}/${name}`;
+      const bytes = readFileSync(path);
+      for (let at = 4096; at < bytes.length; at += 4096) {
+        if (bytes.toString('latin1', at + 4, at + 8) !== 'TJFR') continue;
+        if (bytes.readUInt32LE(at + 48) === 0) continue; // only cuts
+        if (Number(bytes.readBigUInt64LE(at + 32)) !== sequence - 1) continue;
+        bytes[at + 100]! ^= 1;
+        damaged++;
+      }
+      writeFileSync(path, bytes);
+    }
+    if (damaged === 0) throw new Error(`entry ${sequence} is not at the start of a frame of node ${this.id}`);
   }
 
   freeze(): void {
@@ -219,6 +242,20 @@ export class TestNode implements NodeLink {
   }
 }
 
+/** The coordinator as one has it that hears nothing by itself. */
+function deaf(coordinator: Coordinator): Coordinator {
+  return {
+    get: (key) => coordinator.get(key),
+    list: (prefix) => coordinator.list(prefix),
+    put: (key, value, lease) => coordinator.put(key, value, lease),
+    delete: (key) => coordinator.delete(key),
+    compareAndSwap: (key, version, value, lease) => coordinator.compareAndSwap(key, version, value, lease),
+    watch: () => () => undefined,
+    lease: (ttlMs) => coordinator.lease(ttlMs),
+    close: () => coordinator.close(),
+  };
+}
+
 export class TestCluster implements NodeLinks {
   readonly directory = mkdtempSync('/var/tmp/tartan-metadata-test-');
   readonly log = new RecordingLog();
@@ -249,11 +286,11 @@ export class TestCluster implements NodeLinks {
 
   /** The links as another process has them: its own view of the same nodes. */
   open(
-    options: { directory?: string; parityFragments?: number; waitMs?: number } = {},
+    options: { directory?: string; parityFragments?: number; waitMs?: number; deaf?: boolean } = {},
   ): Promise<PrimaryManager> {
     this.#opened++;
     return openMetadata(this.platform, {
-      coordinator: this.coordinator,
+      coordinator: options.deaf ? deaf(this.coordinator) : this.coordinator,
       links: this,
       directory: `${this.directory}/${options.directory ?? 'mount'}`,
       parityFragments: options.parityFragments ?? 1,

@@ -4,7 +4,7 @@ import { coordinatorKeys } from '../../../src/cluster/coordinator.ts';
 import { decodeManagerRecord } from '../../../src/cluster/node-record.ts';
 import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
-import { MetadataUnavailable } from '../../../src/metadata/metadata.ts';
+import { Deposed, MetadataUnavailable } from '../../../src/metadata/metadata.ts';
 import { TestCluster } from './cluster.ts';
 
 let cluster: TestCluster;
@@ -75,7 +75,7 @@ test('what was closed in order is there again without a replay', async () => {
 });
 
 test('what was synced survives a crash, and the primary that was taken over can do nothing more', async () => {
-  const old = await open();
+  const old = await open({ deaf: true });
   create(old, 'synced');
   await old.sync();
   const manager = await open({ directory: crashedView('after-crash') });
@@ -86,6 +86,24 @@ test('what was synced survives a crash, and the primary that was taken over can 
   create(manager, 'goes on');
   await manager.sync();
   expect(manager.lookup(1, 'too late')).toBeUndefined();
+});
+
+test('a primary that was frozen hears that it was deposed without being asked for anything, and tells nothing outdated', async () => {
+  // One is told by the coordinator, one by the nodes.
+  for (const deaf of [false, true]) {
+    const old = await open({ directory: `old ${deaf}`, deaf });
+    const inode = old.create(1, `of ${deaf}`, FILE).inode;
+    await old.sync();
+    const manager = await open({ directory: `new ${deaf}` });
+    manager.unlink(1, `of ${deaf}`, TIME);
+    await manager.sync();
+    await until(() => old.trouble instanceof Deposed);
+    expect(() => old.lookup(1, `of ${deaf}`)).toThrow(Deposed);
+    expect(() => old.inode(inode)).toThrow(Deposed);
+    expect(() => old.list(1, 0n, 10)).toThrow(Deposed);
+    await expect(old.sync()).rejects.toThrow(Deposed);
+    expect(manager.lookup(1, `of ${deaf}`)).toBeUndefined();
+  }
 });
 
 test('a killed member is dropped and replaced while syncs go on, and the replacement alone holds everything', async () => {
