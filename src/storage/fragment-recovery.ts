@@ -11,6 +11,7 @@
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { IndexedFile } from '../format/storage-index.ts';
 import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
+import type { FragmentName } from '../format/storage-messages.ts';
 import type { Tombstone, TombstonePage } from '../format/storage-tombstones.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { FragmentIndex } from './fragment-index.ts';
@@ -47,6 +48,8 @@ export class FragmentRecovery {
   readonly #scanner: FragmentScanner;
   /** Newest tombstone of each (segment, position). */
   readonly #tombstones = new Map<string, Tombstone>();
+  /** Very fragments that tombstones name, with their places. */
+  readonly #buried = new Set<string>();
   readonly #regions: Region[] = [];
   #scannedBytes = 0;
   #found = 0;
@@ -58,6 +61,7 @@ export class FragmentRecovery {
     for (const page of input.tombstonePages) {
       for (const tombstone of page.tombstones) {
         const name = `${tombstone.segmentId}/${tombstone.position}`;
+        this.#buried.add(graveOf(tombstone, tombstone, tombstone.headerOffset));
         const known = this.#tombstones.get(name);
         if (known === undefined || known.generation <= tombstone.generation) {
           this.#tombstones.set(name, tombstone);
@@ -129,8 +133,14 @@ export class FragmentRecovery {
     const known = index.get(segmentId, position);
     if (known?.fileId === log.fileId && known.headerOffset === found.headerOffset) return true;
     const tombstone = this.#tombstones.get(`${segmentId}/${position}`);
-    if (tombstone !== undefined && tombstone.generation >= generation) return false;
-    if (known !== undefined && known.generation >= generation) return false;
+    if (tombstone !== undefined && tombstone.generation > generation) return false;
+    if (this.#buried.has(graveOf(found.description, log, found.headerOffset))) return false;
+    // One of the same generation replaces another one only if that was damaged, and is buried.
+    if (known !== undefined && known.generation > generation) return false;
+    if (known?.generation === generation) {
+      const grave = graveOf(found.description, known, known.headerOffset);
+      if (!this.#buried.has(grave)) return false;
+    }
     if (verify && !(await this.#scanner.payloadIsWhole(log.file, found))) {
       this.#torn++;
       return false;
@@ -170,9 +180,10 @@ export class FragmentRecovery {
     for (const page of tombstonePages) {
       for (const { segmentId, position, generation, fileId, headerOffset, lengthBytes } of page.tombstones) {
         const known = index.get(segmentId, position);
-        if (known !== undefined && known.generation <= generation) {
+        const isKnown = known?.fileId === fileId && known.headerOffset === headerOffset;
+        if (known !== undefined && (known.generation < generation || isKnown)) {
           this.#drop(segmentId, position, known.fileId, known);
-          if (known.fileId === fileId && known.headerOffset === headerOffset) continue;
+          if (isKnown) continue;
         }
         const log = logs.byId.get(fileId);
         if (log === undefined || headerOffset >= log.tailBytes) continue;
@@ -189,6 +200,12 @@ export class FragmentRecovery {
       }
     }
   }
+}
+
+/** A fragment and where it lies, as one word. */
+function graveOf(fragment: FragmentName, file: { fileId: number }, headerOffset: number): string {
+  const { segmentId, position, generation } = fragment;
+  return `${segmentId}/${position}/${generation}@${file.fileId}/${headerOffset}`;
 }
 
 /** The newest files, so many that they hold everything that can have been in flight at a crash. */

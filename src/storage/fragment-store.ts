@@ -50,6 +50,7 @@ export interface PutResult {
 const HEADER_BUFFER_BYTES = 2 * BLOCK_BYTES;
 const HEADER_BUFFERS = 64;
 const REMEMBERED_FREES = 8192;
+const VERIFY_BLOCKS = 64;
 
 export class FragmentStore {
   readonly #platform: Platform;
@@ -113,7 +114,8 @@ export class FragmentStore {
   }
 
   /**
-   * Stores a fragment durably. Again with the same generation is fine and changes nothing; a higher generation replaces. Refuses
+   * Stores a fragment durably. Again with the same generation is fine and changes nothing, unless what is held is damaged: then it is replaced, as
+   * it is by a higher generation. Refuses
    * with full, fenced, conflict (older than what is held, or freed already), corrupt (payload does not match the checksums), invalid.
    */
   async put(description: FragmentDescription, payload: Uint8Array): Promise<PutResult> {
@@ -142,7 +144,9 @@ export class FragmentStore {
       );
     }
     const held = this.#index.get(segmentId, position);
-    if (held?.generation === generation) return this.#putResult(held);
+    if (held?.generation === generation && (await this.#isIntact(description, held))) {
+      return this.#putResult(held);
+    }
     const freed = this.#freedGenerations.get(name) ?? -1;
     if ((held !== undefined && held.generation > generation) || freed >= generation) {
       throw new StorageError(
@@ -161,6 +165,23 @@ export class FragmentStore {
     const entry = await this.#store(description, headerBytes, lengthBytes, payload);
     if (held !== undefined) await this.#bury([{ segmentId, position, ...held }]);
     return this.#putResult(entry);
+  }
+
+  /** Reads all of it: puts come twice only when something went wrong. */
+  async #isIntact(key: FragmentKey, held: IndexedFragment): Promise<boolean> {
+    const buffer = this.#platform.memory.allocate(VERIFY_BLOCKS * BLOCK_BYTES);
+    const log = this.#logOf(held);
+    try {
+      for (let first = 0; first < held.fragmentBlocks; first += VERIFY_BLOCKS) {
+        const blocks = Math.min(VERIFY_BLOCKS, held.fragmentBlocks - first);
+        await this.#reader.read(log, key, held, first, buffer.subarray(0, blocks * BLOCK_BYTES));
+      }
+      return true;
+    } catch (error) {
+      const refused = refusalOf(error, 'reading a fragment');
+      if (!(refused instanceof StorageError)) throw error;
+      return false;
+    }
   }
 
   async #store(

@@ -174,6 +174,41 @@ describe('a fragment store', () => {
     await store.close();
   });
 
+  test('takes a put again that replaces damage, and keeps it through crashes, lost indexes and a later free', async () => {
+    for (const where of ['payload', 'header'] as const) {
+      const directory = scratchDirectory();
+      const store = await openStore(directory);
+      const fragment = makeFragment(SEGMENT, 0, 100);
+      const neighbour = makeFragment(SEGMENT + 1, 0, 3);
+      const { location } = await put(store, fragment);
+      await put(store, neighbour);
+      const offset = where === 'payload' ? 70 * BLOCK_BYTES : -BLOCK_BYTES + 50;
+      damage(directory, location.fileId, location.payloadOffset + offset);
+      const used = store.usedBytes;
+      const replaced = await put(store, fragment);
+      expect(replaced.location).not.toEqual(location);
+      expect(store.usedBytes).toBe(used);
+      await expectHeld(store, fragment);
+      const crashed = copyOf(directory);
+      const withoutIndex = copyOf(directory);
+      rmSync(join(withoutIndex, 'index'), { recursive: true });
+      await store.free(1, [nameOf(fragment)]);
+      const freed = copyOf(directory);
+      await store.close();
+      for (const copy of [crashed, withoutIndex]) {
+        const again = await openStore(copy);
+        await expectHeld(again, fragment);
+        await expectHeld(again, neighbour);
+        expect(again.usedBytes).toBe(used);
+        await again.close();
+      }
+      const again = await openStore(freed);
+      expect(await reasonOf(read(again, fragment))).toBe('missing');
+      await expectHeld(again, neighbour);
+      await again.close();
+    }
+  });
+
   test('lists fragments in order, in pages, whether they are in the database yet or not', async () => {
     const directory = scratchDirectory();
     let store = await openStore(directory);
