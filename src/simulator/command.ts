@@ -6,6 +6,8 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { Defect } from './defects/defect.ts';
+import { defectNamed, defects } from './defects/defects.ts';
 import { describeFault } from './run/fault.ts';
 import { type PlannedFault, type RunOptions, type RunResult, simulate } from './run/run.ts';
 import { type Scenario, scenarioNamed, scenarioOf, scenarios } from './run/scenario.ts';
@@ -24,6 +26,7 @@ const HELP = `npm run sim -- [options]
   --steps K        stop after K events
   --phases P       phases of load and check (default 2)
   --keep I,J,...   only these faults of the seed's schedule, as a shrunk failure names them
+  --defect D       plant a deliberate defect, one of those below
   --trace          one line for each event
   --no-shrink      do not look for the smallest schedule that fails
   --jobs J         processes for --seeds (default 1)
@@ -33,6 +36,9 @@ must come did not come), ${simulatorExit.correctness} correctness (a promise was
 
 Scenarios:
 ${scenarios.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join('\n')}
+
+Defects:
+${defects.map(({ name, about }) => `  ${name.padEnd(24)} ${about}`).join('\n')}
 `;
 
 interface Arguments {
@@ -42,6 +48,7 @@ interface Arguments {
   readonly steps: number | undefined;
   readonly phases: number | undefined;
   readonly keep: ReadonlySet<number> | undefined;
+  readonly defect: Defect | undefined;
   readonly trace: boolean;
   readonly shrink: boolean;
   readonly jobs: number;
@@ -73,6 +80,7 @@ function parse(argv: readonly string[]): Arguments | string {
         steps: number,
         phases: number,
         keep: { type: 'string' },
+        defect: { type: 'string' },
         trace: flag,
         'no-shrink': flag,
         jobs: number,
@@ -89,6 +97,9 @@ function parse(argv: readonly string[]): Arguments | string {
   if (values.scenario !== undefined && scenario === undefined) {
     return `sim: there is no scenario ${values.scenario}; there are ${scenarios.map(({ name }) => name).join(', ')}\n`;
   }
+  const defect = values.defect === undefined ? undefined : defectNamed(values.defect);
+  if (values.defect !== undefined && defect === undefined)
+    return `sim: there is no defect ${values.defect}\n`;
   const numbers = [values.seed, values.seeds, values.steps, values.phases, values.jobs];
   if (numbers.some((text) => text !== undefined && !/^\d{1,9}$/.test(text))) {
     return 'sim: --seed, --seeds, --steps, --phases and --jobs take a number\n';
@@ -110,6 +121,7 @@ function parse(argv: readonly string[]): Arguments | string {
               .filter((part) => part !== '')
               .map(Number),
           ),
+    defect,
     trace: values.trace,
     shrink: !values['no-shrink'],
     jobs: optional(values.jobs) ?? 1,
@@ -121,12 +133,13 @@ function say(line: string): void {
 }
 
 function optionsOf(args: Arguments, seed: number): RunOptions {
-  const { steps, phases, keep } = args;
+  const { steps, phases, keep, defect } = args;
   return {
     seed,
     scenario: args.scenario ?? scenarioOf(seed),
     ...(steps === undefined ? {} : { maxEvents: steps }),
     ...(phases === undefined ? {} : { phases }),
+    ...(defect === undefined ? {} : { defect }),
     ...(keep === undefined ? {} : { keepFaults: (index: number) => keep.has(index) }),
   };
 }
@@ -192,6 +205,7 @@ async function explainFailure(args: Arguments, options: RunOptions, result: RunR
 function replayCommand(args: Arguments, options: RunOptions, faults: readonly PlannedFault[]): string {
   const parts = ['npm run sim --', `--seed ${options.seed}`, `--scenario ${options.scenario.name}`];
   if (args.phases !== undefined) parts.push(`--phases ${args.phases}`);
+  if (args.defect !== undefined) parts.push(`--defect ${args.defect.name}`);
   if (args.steps !== undefined) parts.push(`--steps ${args.steps}`);
   if (args.shrink || args.keep !== undefined)
     parts.push(`--keep ${faults.map(({ index }) => index).join(',')}`);

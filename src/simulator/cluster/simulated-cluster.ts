@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly shape: ClusterShape;
   readonly machine: (name: string) => Machine;
   readonly alter?: Alteration;
+  /** Called when a mount begins to serve. */
+  readonly onMounted?: (volume: Volume) => void;
 }
 
 class Mounted implements MountedFileSystem {
@@ -60,11 +62,13 @@ export class SimulatedCluster implements ClusterView {
   #mounted: Mounted | undefined;
   #beingDeposed: Mounted | undefined;
   #generation = 0;
+  readonly #onMounted: (volume: Volume) => void;
   readonly #mountListeners = new Set<() => void>();
 
   constructor(options: ClusterOptions) {
     const { world, shape, machine, alter = (process) => process } = options;
     this.#world = world;
+    this.#onMounted = options.onMounted ?? (() => {});
     this.shape = shape;
     const machines = new Map<string, Machine>();
     const machineOf = (name: string): Machine => {
@@ -242,6 +246,7 @@ export class SimulatedCluster implements ClusterView {
       generation: this.#generation,
       term: volume.metadata.term,
     });
+    this.#onMounted(volume);
     this.#mountChanged();
   }
 

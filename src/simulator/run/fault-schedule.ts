@@ -110,7 +110,7 @@ export class FaultScheduler {
       case 'misdirected-writes':
         return { ...base, target: dice.pick(this.#nodes), amount: dice.pick([0.02, 0.2, 1]) };
       case 'rot':
-        return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: 1 + dice.below(20) };
+        return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: dice.pick([1, 10, 200]) };
       case 'clock-jump':
         return {
           ...base,

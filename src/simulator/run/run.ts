@@ -4,9 +4,10 @@
  */
 
 import { type ClusterShape, drawShape } from '../cluster/shape.ts';
-import { type Alteration, SimulatedCluster } from '../cluster/simulated-cluster.ts';
+import { SimulatedCluster } from '../cluster/simulated-cluster.ts';
 import type { Checker, Dice, RunFailure, Workload } from '../contract.ts';
 import { CheckFailed, MountLost } from '../contract.ts';
+import type { Defect } from '../defects/defect.ts';
 import { createSimulatedDisk } from '../disks/simulated-disk.ts';
 import { createMachine } from '../machine/machine.ts';
 import type { TraceSink } from '../machine/trace.ts';
@@ -38,8 +39,8 @@ export interface RunOptions {
   readonly phases?: number;
   readonly maxEvents?: number;
   readonly trace?: TraceSink;
-  /** Deliberate defects. */
-  readonly alter?: Alteration;
+  /** To see that it is found. */
+  readonly defect?: Defect;
 }
 
 export interface RunResult {
@@ -59,8 +60,12 @@ export interface RunResult {
 const DEFAULT_PHASES = 2;
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
-  const run = new Run(options);
-  return run.result();
+  const undo = options.defect?.patch?.();
+  try {
+    return await new Run(options).result();
+  } finally {
+    undo?.();
+  }
 }
 
 class Run {
@@ -77,7 +82,7 @@ class Run {
   readonly #checkers: readonly Checker[] = allCheckers();
 
   constructor(options: RunOptions) {
-    const { seed, scenario, phases = DEFAULT_PHASES } = options;
+    const { seed, scenario, defect, phases = DEFAULT_PHASES } = options;
     this.#options = options;
     this.#world = createWorld(seed, options.trace === undefined ? {} : { trace: options.trace });
     const world = this.#world;
@@ -90,7 +95,8 @@ class Run {
       world,
       shape: this.#shape,
       machine: (name) => createMachine(world, { name, disk: createSimulatedDisk(world, name) }),
-      ...(options.alter === undefined ? {} : { alter: options.alter }),
+      alter: (process) => defect?.alter?.(process) ?? process,
+      onMounted: (volume) => defect?.onMounted?.(volume, world),
     });
     this.#injector = new FaultInjector(world, this.#cluster);
     this.#load = new Load({ world, cluster: this.#cluster, allowed: scenario.allowed });
