@@ -165,6 +165,20 @@ describe('the size of a file', () => {
     expect(outcomes.some((sectors) => sectors.includes(2))).toBe(true);
   });
 
+  test('never mixes what was before a cut with what came after it', async () => {
+    const unsynced = await afterCrash(async (file) => {
+      await file.truncate(0);
+      await file.allocate(0, 2 * BLOCK);
+    });
+    expect(unsynced.every((sectors) => only(0, sectors) || only(1, sectors))).toBe(true);
+    expect(new Set(unsynced.map(([first]) => first))).toEqual(new Set([undefined, 0, 1]));
+    const durable = await afterCrash(async (file) => {
+      await file.truncate(0);
+      await file.write([block(2)], BLOCK, { durable: true });
+    });
+    expect(durable.every((sectors) => only(0, sectors.slice(0, 8)) && only(2, sectors.slice(8)))).toBe(true);
+  });
+
   test('keeps a hole in whole blocks or not at all until it is synced', async () => {
     const outcomes = await afterCrash((file) => file.punchHole(0, 2 * BLOCK));
     const blocks = outcomes.flatMap((sectors) => [sectors.slice(0, 8), sectors.slice(8)]);
