@@ -13,6 +13,8 @@ export interface DiskLatency {
   readonly syncMs: number;
   readonly perMibMs: number;
   readonly databaseMs: number;
+  /** Until a database's closed log has become a table. */
+  readonly tableMs: number;
 }
 
 /** A solid-state disk with a power-safe cache behind a file system. */
@@ -23,6 +25,7 @@ export const usualLatency: DiskLatency = {
   syncMs: 0.5,
   perMibMs: 0.5,
   databaseMs: 0.02,
+  tableMs: 20,
 };
 
 export const noFaults: DiskFaultRates = {

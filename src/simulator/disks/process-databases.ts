@@ -46,7 +46,13 @@ export class ProcessDatabases implements Databases {
       throw new MachineError('EIO', `${what}: something else is in the way`);
     if (found === undefined) this.#names.makeDirectory(dirname(path), what);
     else this.#names.remove(path, what);
-    const database = new StoredDatabase(this.#space, this.#operations.device.dice);
+    const { device } = this.#operations;
+    const database = new StoredDatabase({
+      space: this.#space,
+      dice: device.dice,
+      nowMs: () => device.world.scheduler.nowMs,
+      tableMs: () => device.delayMs(device.latency.tableMs),
+    });
     this.#names.add(path, database, what);
     this.#names.syncAll();
     return database;

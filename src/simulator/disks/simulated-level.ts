@@ -84,6 +84,7 @@ export class SimulatedLevel extends AbstractLevel<Buffer, Buffer, Buffer> {
       if (stored.locked) throw new MachineError('EBUSY', `database ${this.path} is in use`);
       if (stored.corrupt) throw new MachineError('ECORRUPT', `database ${this.path} is corrupt`);
       stored.locked = true;
+      stored.opened();
       this.#stored = stored;
       this.#failed = false;
       this.#letGo = this.operations.hold(() => {

@@ -34,6 +34,37 @@ describe('a power loss', () => {
     expect(new Set(outcomes)).toEqual(new Set(['ab', 'abc', 'abcd', 'abcde']));
   });
 
+  test('may leave a gap between a log that was just closed and the synced part of the next', async () => {
+    const outcomes = await underSeeds(60, async (seed) => {
+      const bed = await diskBed(seed);
+      const database = await open(bed);
+      const long = { type: 'put' as const, key: key('z'), value: Buffer.alloc(70_000) };
+      await bed.run(async (_, platform) => {
+        await put(database, 'a', true);
+        await put(database, 'b');
+        await database.batch([long]);
+        await put(database, 'c', true);
+        await platform.timers.sleep(seed % 2 === 0 ? 0 : 1000);
+      });
+      bed.losePower();
+      return `${seed % 2} ${await namesIn(bed)}`;
+    });
+    expect(new Set(outcomes)).toEqual(new Set(['1 abcz', '0 ac', '0 abc', '0 abcz']));
+  });
+
+  test('takes nothing that was there when the database was opened', async () => {
+    const outcomes = await underSeeds(20, async (seed) => {
+      const bed = await diskBed(seed);
+      const database = await open(bed);
+      await bed.run(() => put(database, 'a'));
+      bed.kill();
+      await open(bed);
+      bed.losePower();
+      return namesIn(bed);
+    });
+    expect(new Set(outcomes)).toEqual(new Set(['a']));
+  });
+
   test('takes a batch whole or not at all', async () => {
     const outcomes = await underSeeds(30, async (seed) => {
       const bed = await diskBed(seed);
