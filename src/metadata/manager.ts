@@ -17,6 +17,7 @@ import type { Ensemble } from './ensemble.ts';
 import { ExtentSearch } from './extent-search.ts';
 import { S_IFLNK, S_IFMT } from './inode-rules.ts';
 import { MAX_UNCOMMITTED_BYTES } from './journal.ts';
+import { type JournalReport, journalReport } from './journal-report.ts';
 import {
   type BlockMap,
   Deposed,
@@ -109,6 +110,10 @@ export class PrimaryManager implements MetadataManager {
       nodeId: client.nodeId,
       durableSequence,
     }));
+  }
+
+  journalReport(): JournalReport {
+    return journalReport(this.#parts.ensemble.journal, this.#parts.recruiter);
   }
 
   get trouble(): MetadataUnavailable | undefined {

@@ -47,6 +47,11 @@ export class Recruiter {
     this.#watch = new EnsembleWatch({ platform, coordinator, ensemble, onReport: () => this.check() });
   }
 
+  /** Members wanted. */
+  get size(): number {
+    return this.#parts.size();
+  }
+
   /** What a member last said of itself. */
   report(nodeId: number): MemberReport | undefined {
     return this.#watch.report(nodeId);

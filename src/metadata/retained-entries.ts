@@ -77,6 +77,14 @@ export class RetainedEntries {
     return entry.bytes;
   }
 
+  /** Bytes of the entries behind `sequence`. */
+  lengthBehind(sequence: number): number {
+    let total = 0;
+    for (const { bytes } of this.#entries.slice(Math.max(0, sequence - this.#baseSequence)))
+      total += bytes.length;
+    return total;
+  }
+
   /** An append request with the entries behind `afterSequence`, as many as one takes. Valid until the next one. */
   request(term: number, afterSequence: number): { body: Buffer; toSequence: number } {
     const start = afterSequence - this.#baseSequence;

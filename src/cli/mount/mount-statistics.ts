@@ -3,11 +3,11 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import type { NodeLinks } from '../../cluster/nodes.ts';
 import type { FileSystem } from '../../filesystem/file-system.ts';
 import type { SegmentReader, SegmentWriter } from '../../log/log.ts';
-import type { MetadataManager } from '../../metadata/metadata.ts';
+import type { PrimaryManager } from '../../metadata/manager.ts';
 import type { MountStatistics } from '../supervisor/control-messages.ts';
 
 export interface MountParts {
-  readonly metadata: MetadataManager;
+  readonly metadata: PrimaryManager;
   readonly writer: SegmentWriter;
   readonly reader: SegmentReader;
   readonly fileSystem: FileSystem;
@@ -29,8 +29,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
   const totals = metadata.totals();
   const read = reader.statistics();
   return {
-    term: metadata.term,
-    members: metadata.ensemble,
+    journal: metadata.journalReport(),
     metadataTrouble: metadata.trouble?.message ?? null,
     logTrouble: writer.trouble?.message ?? null,
     files: totals.inodes,

@@ -2,6 +2,7 @@
  * The verdict on a volume: pure, from facts that the supervisor gathered. The shape is a stable interface for scripts
  * (`tartan status --json`); fields are added, never changed.
  */
+import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { MountStatistics, NodeFacts, VolumeFacts } from '../supervisor/control-messages.ts';
 import type { VolumeFile } from '../volume/volume-file.ts';
 
@@ -23,7 +24,10 @@ export interface StatusReport {
   readonly manager: {
     readonly term: number;
     readonly primary: string | null;
-    readonly replicas: readonly number[];
+    /** Entries that every replica has; 0 without a primary, as are all sequences below. */
+    readonly committedSequence: number;
+    readonly checkpointSequence: number;
+    readonly replicas: readonly ReplicaStatus[];
   };
   readonly redundancy: {
     readonly data: number;
@@ -39,6 +43,18 @@ export interface StatusReport {
   };
   readonly files: number;
   readonly supervisor: { readonly pid: number | null; readonly restart: boolean };
+}
+
+export interface ReplicaStatus {
+  readonly node: number;
+  /** unknown: no primary tells. */
+  readonly state: 'current' | 'behind' | 'filling' | 'unknown';
+  readonly durableSequence: number;
+  readonly lagEntries: number;
+  readonly lagBytes: number;
+  readonly checkpointSequence: number | null;
+  /** Entries that its copy of the state is behind the primary's. */
+  readonly checkpointLagEntries: number | null;
 }
 
 export interface NodeReport {
@@ -93,9 +109,11 @@ export function statusReport(
         ? [{ path: mount.path, pid: mount.pid, primary: statistics !== undefined }]
         : [],
     manager: {
-      term: statistics?.term ?? facts?.manager?.term ?? 0,
+      term: statistics?.journal.term ?? facts?.manager?.term ?? 0,
       primary: mount !== undefined && statistics !== undefined ? mount.path : null,
-      replicas: statistics?.members.map((member) => member.nodeId) ?? facts?.manager?.members ?? [],
+      committedSequence: statistics?.journal.committedSequence ?? 0,
+      checkpointSequence: statistics?.journal.checkpointSequence ?? 0,
+      replicas: statistics === undefined ? unknownReplicas(facts) : replicaStatus(statistics.journal),
     },
     redundancy: {
       data: volume.dataFragments,
@@ -112,6 +130,27 @@ export function statusReport(
     files: statistics?.files ?? 0,
     supervisor: { pid: facts?.supervisorPid ?? null, restart: facts?.restart ?? false },
   };
+}
+
+function replicaStatus({ replicas, checkpointSequence: own }: JournalReport): ReplicaStatus[] {
+  return replicas.map(({ nodeId, checkpointSequence, ...replica }) => ({
+    node: nodeId,
+    ...replica,
+    checkpointSequence,
+    checkpointLagEntries: checkpointSequence === null ? null : Math.max(0, own - checkpointSequence),
+  }));
+}
+
+function unknownReplicas(facts: VolumeFacts | undefined): ReplicaStatus[] {
+  return (facts?.manager?.members ?? []).map((node) => ({
+    node,
+    state: 'unknown',
+    durableSequence: 0,
+    lagEntries: 0,
+    lagBytes: 0,
+    checkpointSequence: null,
+    checkpointLagEntries: null,
+  }));
 }
 
 function stoppedNodes(volume: VolumeFile): NodeReport[] {
@@ -164,13 +203,14 @@ function verdict(
   }
   const trouble = statistics.metadataTrouble ?? statistics.logTrouble;
   if (trouble !== null) return { health: 'unavailable', reason: trouble, next: bringBack };
-  return runningVerdict(away, statistics, bringBack);
+  return runningVerdict(away, statistics, needed, bringBack);
 }
 
 /** The volume reads and writes; is it as safe as it is meant to be? */
 function runningVerdict(
   away: readonly NodeReport[],
   statistics: MountStatistics,
+  needed: number,
   bringBack: string,
 ): Verdict {
   if (away.length > 0) {
@@ -185,6 +225,11 @@ function runningVerdict(
   if (statistics.degradedSegments > 0) {
     const reason = `${plural(statistics.degradedSegments, 'segment')} with fewer fragments than meant`;
     return { health: 'degraded', reason, next: 'nothing: every byte is readable' };
+  }
+  const current = statistics.journal.replicas.filter((replica) => replica.state === 'current').length;
+  if (current < needed) {
+    const reason = `only ${plural(current, 'metadata replica')} current`;
+    return { health: 'degraded', reason, next: 'wait a moment: others are being filled' };
   }
   return { health: 'healthy', reason: 'every node is up', next: 'nothing to do' };
 }

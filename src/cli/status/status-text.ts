@@ -1,7 +1,7 @@
 /** The status report for people. Pure. */
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
-import type { NodeReport, StatusReport } from './status-report.ts';
+import type { NodeReport, ReplicaStatus, StatusReport } from './status-report.ts';
 
 function percent(part: number, whole: number): string {
   return whole === 0 ? '-' : `${Math.round((100 * part) / whole)}%`;
@@ -26,9 +26,24 @@ export function statusText(report: StatusReport): string {
     );
   }
   if (manager.term > 0) {
-    lines.push(`metadata    term ${manager.term}, journal on nodes ${manager.replicas.join(', ')}`);
+    const primary = manager.primary === null ? 'no primary' : `primary at ${manager.primary}`;
+    const entries = manager.primary === null ? '' : `, ${manager.committedSequence} entries`;
+    lines.push(`metadata    term ${manager.term}, ${primary}${entries}`);
+    for (const replica of manager.replicas) lines.push(`  replica   ${replicaText(replica)}`);
   }
   return lines.join('\n');
+}
+
+function replicaText(replica: ReplicaStatus): string {
+  const { node, state, lagEntries, lagBytes, checkpointLagEntries } = replica;
+  if (state === 'unknown') return `node ${node}`;
+  const lag =
+    lagEntries === 0 ? 'no entries behind' : `${lagEntries} entries (${formatSize(lagBytes)}) behind`;
+  const copy =
+    checkpointLagEntries !== null
+      ? `, checkpoint ${checkpointLagEntries === 0 ? 'as the primary' : `${checkpointLagEntries} entries older`}`
+      : '';
+  return `node ${node}: ${state}, ${lag}${copy}`;
 }
 
 function repairText({ redundancy }: StatusReport): string {

@@ -2,6 +2,7 @@
  * What the control service (rpc method `control`) of the supervisor and of the mount process understands. JSON in UTF-8,
  * both ways; the two ends are always of one build, but unknown commands are refused all the same. docs/format/control.md
  */
+import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
@@ -63,8 +64,7 @@ export interface MountFacts {
 
 /** What the mount process, which hosts the primary manager, knows. */
 export interface MountStatistics {
-  readonly term: number;
-  readonly members: readonly { readonly nodeId: number; readonly durableSequence: number }[];
+  readonly journal: JournalReport;
   readonly metadataTrouble: string | null;
   readonly logTrouble: string | null;
   readonly files: number;

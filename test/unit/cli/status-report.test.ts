@@ -22,8 +22,24 @@ const volume: VolumeFile = {
 };
 
 const statistics: MountStatistics = {
-  term: 3,
-  members: [{ nodeId: 1, durableSequence: 7 }],
+  journal: {
+    term: 3,
+    wanted: 2,
+    lastSequence: 9,
+    committedSequence: 7,
+    checkpointSequence: 5,
+    replicas: [
+      {
+        nodeId: 1,
+        state: 'current',
+        durableSequence: 7,
+        lagEntries: 2,
+        lagBytes: 300,
+        checkpointSequence: 5,
+      },
+      { nodeId: 2, state: 'current', durableSequence: 9, lagEntries: 0, lagBytes: 0, checkpointSequence: 4 },
+    ],
+  },
   metadataTrouble: null,
   logTrouble: null,
   files: 10,
@@ -170,7 +186,24 @@ describe('the JSON', () => {
         { id: 1, state: 'up', pid: 101, address: 'unix:/run/node-1.sock', usedBytes: 5, capacityBytes: 50 },
       ]),
       mounts: [{ path: '/mnt/plaid', pid: 99, primary: true }],
-      manager: { term: 3, primary: '/mnt/plaid', replicas: [1] },
+      manager: {
+        term: 3,
+        primary: '/mnt/plaid',
+        committedSequence: 7,
+        checkpointSequence: 5,
+        replicas: [
+          {
+            node: 1,
+            state: 'current',
+            durableSequence: 7,
+            lagEntries: 2,
+            lagBytes: 300,
+            checkpointSequence: 5,
+            checkpointLagEntries: 0,
+          },
+          expect.objectContaining({ node: 2, checkpointLagEntries: 1 }),
+        ],
+      },
       redundancy: { data: 4, parity: 1, degradedSegments: 0, bytesToRepair: 0 },
       capacity: { totalBytes: 4000, usedBytes: 1000, availableBytes: 3000 },
     });
@@ -178,6 +211,13 @@ describe('the JSON', () => {
 });
 
 describe('the text', () => {
+  test('tells term, primary, and how far each replica is', () => {
+    const text = statusText(report());
+    expect(text).toContain('metadata    term 3, primary at /mnt/plaid, 7 entries');
+    expect(text).toContain('replica   node 1: current, 2 entries (300 B) behind, checkpoint as the primary');
+    expect(text).toContain('replica   node 2: current, no entries behind, checkpoint 1 entries older');
+  });
+
   test('begins with the verdict and what to do', () => {
     const lines = statusText(withNodes(node(3, gone))).split('\n');
     expect(lines[0]).toMatch(/^plaid: degraded - node 3/);
