@@ -58,6 +58,8 @@ export class CheckContext {
   readonly atRest: boolean;
   /** Read and check every byte. */
   readonly data: boolean;
+  /** What is on its way has so long to arrive before it counts as left over. */
+  readonly settleMs: number;
   readonly inodes = new InodeIndex();
   readonly segments = new SegmentIndex();
   readonly provisional = new Map<number, Provisional>();
@@ -74,6 +76,7 @@ export class CheckContext {
     hash: NameHash;
     atRest: boolean;
     data: boolean;
+    settleMs: number;
     onProgress: ((progress: CheckProgress) => void) | undefined;
     isCancelled: () => boolean;
   }) {
@@ -83,6 +86,7 @@ export class CheckContext {
     this.hash = parts.hash;
     this.atRest = parts.atRest;
     this.data = parts.data;
+    this.settleMs = parts.settleMs;
     this.#onProgress = parts.onProgress;
     this.#isCancelled = parts.isCancelled;
   }

@@ -17,7 +17,9 @@ import {
   type CheckProgress,
 } from './check-context.ts';
 import { checkFiles } from './check-files.ts';
+import { checkFragments } from './check-fragments.ts';
 import { checkNames } from './check-names.ts';
+import { checkOrphans } from './check-orphans.ts';
 import { checkReach } from './check-reach.ts';
 import { checkSegments } from './check-segments.ts';
 import { type CheckSummary, type Finding, findingKinds } from './findings.ts';
@@ -33,6 +35,8 @@ export interface CheckOptions {
   readonly repair?: boolean;
   /** No file system is attached to the metadata: names and inodes can be repaired, too. */
   readonly atRest: boolean;
+  /** How long what seems left over may still be on its way. */
+  readonly settleMs?: number;
   readonly onProgress?: (progress: CheckProgress) => void;
   /** Asked now and then; true ends the check with CheckCancelled. */
   readonly isCancelled?: () => boolean;
@@ -41,8 +45,9 @@ export interface CheckOptions {
 /** One thing hides another only so often; what is still found then is left. */
 const MAX_ROUNDS = 5;
 const MAX_LISTED = 10_000;
+const SETTLE_MS = 1000;
 
-const metadataChecks: readonly Check[] = [
+const checks: readonly Check[] = [
   loadTotals,
   loadSegments,
   loadInodes,
@@ -50,6 +55,8 @@ const metadataChecks: readonly Check[] = [
   checkReach,
   checkFiles,
   checkSegments,
+  checkFragments,
+  checkOrphans,
 ];
 
 /** Paths in what a check reports are right only when it is over. */
@@ -87,7 +94,7 @@ class CheckRun {
   #unlisted = 0;
   #repaired = 0;
   /** Of the round. */
-  #left = { error: 0, warning: 0 };
+  #left = { error: 0, warning: 0, note: 0 };
   #looked: Pick<CheckSummary, 'inodes' | 'segments' | 'mappedBlocks' | 'fragments'> = {
     ...{ inodes: 0, segments: 0, mappedBlocks: 0, fragments: 0 },
   };
@@ -100,16 +107,22 @@ class CheckRun {
 
   /** Returns how many repairs were made. */
   async *round(): AsyncGenerator<Finding, number> {
-    const { atRest, data = false, onProgress, isCancelled = () => false } = this.#options;
+    const {
+      atRest,
+      data = false,
+      settleMs = SETTLE_MS,
+      onProgress,
+      isCancelled = () => false,
+    } = this.#options;
     const volume = this.#volume;
     const view = await volume.metadata.openView();
     const hash = nameHash(Number.parseInt(volume.volumeId.slice(0, 8), 16));
-    const context = new CheckContext({ volume, view, hash, atRest, data, onProgress, isCancelled });
+    const context = new CheckContext({ volume, view, hash, atRest, data, settleMs, onProgress, isCancelled });
     const paths = new Paths(context);
     const before = this.#repaired;
-    this.#left = { error: 0, warning: 0 };
+    this.#left = { error: 0, warning: 0, note: 0 };
     try {
-      for (const check of metadataChecks) {
+      for (const check of checks) {
         for await (const problem of check(context)) {
           const finding = await this.#finding(problem, paths);
           if (finding !== undefined) yield finding;
@@ -161,6 +174,7 @@ class CheckRun {
       repaired: this.#repaired,
       errors: this.#left.error,
       warnings: this.#left.warning,
+      notes: this.#left.note,
       unlisted: this.#unlisted,
     };
   }

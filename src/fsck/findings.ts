@@ -2,8 +2,11 @@
  * What a check can find. One kind, one meaning: docs/fsck.md has the same table for people.
  */
 
-/** error: something is wrong or lost. warning: nothing is wrong yet, but less is protected, or could be looked at, than should be. */
-export type Severity = 'error' | 'warning';
+/**
+ * error: something is wrong or lost. warning: nothing is known to be wrong, but less is protected, or could be looked at, than should be. note:
+ * left over from a crash or on its way out; it goes by itself, and a check with nothing but notes is clean.
+ */
+export type Severity = 'error' | 'warning' | 'note';
 
 interface KindFacts {
   readonly severity: Severity;
@@ -47,15 +50,13 @@ export const findingKinds = {
   'segment-live-wrong': { severity: 'error', advice: WITH_REPAIR },
   'segment-dead-unlisted': { severity: 'error', advice: WITH_REPAIR },
   'segment-dead-wrongly': { severity: 'error', advice: WITH_REPAIR },
-  'segment-not-freed': { severity: 'warning', advice: 'mount the volume: that frees it' },
-  'segment-degraded': { severity: 'warning', advice: 'start the node, then run it again' },
+  'segment-not-freed': { severity: 'note', advice: 'the next mount frees it, or --repair' },
   'segment-unreadable': { severity: 'error', advice: 'start the nodes that are down, then run it again' },
-  'node-unknown': { severity: 'error', advice: WITH_REPAIR },
   'node-unreachable': { severity: 'warning', advice: 'start it with `tartan node start`, then run it again' },
   'fragment-missing': { severity: 'error', advice: WITH_REPAIR },
   'fragment-wrong': { severity: 'error', advice: WITH_REPAIR },
   'fragment-corrupt': { severity: 'error', advice: WITH_REPAIR },
-  'fragment-orphan': { severity: 'warning', advice: WITH_REPAIR },
+  'fragment-orphan': { severity: 'note', advice: 'the next mount frees it, or --repair' },
   'parity-wrong': { severity: 'error', advice: WITH_REPAIR },
   'summary-wrong': { severity: 'error', advice: 'read the files in it, and write them anew' },
   'journal-member-behind': { severity: 'warning', advice: 'start the node, then run it again' },
@@ -102,9 +103,10 @@ export interface CheckSummary {
   readonly fragments: number;
   readonly bytesRead: number;
   readonly repaired: number;
-  /** Errors and warnings that are left. */
+  /** What is left. */
   readonly errors: number;
   readonly warnings: number;
+  readonly notes: number;
   /** Findings that were counted and not listed any more. */
   readonly unlisted: number;
 }

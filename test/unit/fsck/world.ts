@@ -4,7 +4,7 @@
  */
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { MIB } from '../../../src/base/units.ts';
+import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
 import {
   type EmbeddedCoordinator,
   openEmbeddedCoordinator,
@@ -109,6 +109,16 @@ export class CheckWorld {
     await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
   }
 
+  /** Puts a fragment of a segment onto a node that is not to have it. */
+  async copyFragment(segment: SegmentRecord, position: number, toNode: number): Promise<void> {
+    const from = this.#nodes.get(segment.nodes[position]!)!;
+    const { segmentId, generation, fragmentBlocks } = segment;
+    const payload = this.platform.memory.allocate(fragmentBlocks * BLOCK_BYTES);
+    await from.fragments.get({ segmentId, position, generation }, 0, fragmentBlocks, payload);
+    const description = await from.fragments.describe({ segmentId, position });
+    await this.#nodes.get(toNode)!.fragments.put({ ...description, term: this.metadata.term }, payload);
+  }
+
   get nodes(): ReadonlyMap<number, StorageNode> {
     return this.#nodes;
   }
@@ -167,7 +177,7 @@ export class CheckWorld {
   async check(options: Partial<CheckOptions> = {}): Promise<{ findings: Finding[]; summary: CheckSummary }> {
     const { platform, links, metadata } = this;
     const parts = { platform, links, metadata, volumeId, coordinator: this.#coordinator };
-    const checking = checkVolume(parts, { atRest: this.volume === undefined, ...options });
+    const checking = checkVolume(parts, { atRest: this.volume === undefined, settleMs: 50, ...options });
     const findings: Finding[] = [];
     for (;;) {
       const next = await checking.next();

@@ -1,0 +1,105 @@
+/** Fragments that are missing, damaged, wrong or left over are found, and put right from the rest of their stripe. */
+import { afterEach, describe, expect, test } from 'vitest';
+import type { SegmentRecord } from '../../../src/format/segment-record.ts';
+import type { Finding } from '../../../src/fsck/findings.ts';
+import { type CheckWorld, populated } from './world.ts';
+
+let world: CheckWorld;
+afterEach(() => world.close());
+
+const kinds = (findings: readonly Finding[]) => findings.map(({ kind }) => kind);
+
+/** A segment with live blocks in its first data fragment. */
+async function someSegment(): Promise<SegmentRecord> {
+  const [segment] = await world.segments();
+  return segment!;
+}
+
+describe.each(['mounted', 'at rest'] as const)('%s', (how) => {
+  async function open(): Promise<void> {
+    ({ world } = await populated());
+    if (how === 'at rest') await world.rest();
+  }
+
+  test('a volume is clean when every byte is read', async () => {
+    await open();
+    const { findings, summary } = await world.check({ data: true });
+    expect(findings).toEqual([]);
+    expect(summary.bytesRead).toBeGreaterThan(500_000);
+  });
+
+  test('a missing fragment is found and put back', async () => {
+    await open();
+    const { segmentId, nodes } = await someSegment();
+    await world.freeFragment(nodes[0]!, segmentId, 0);
+    const found = await world.check();
+    expect(kinds(found.findings)).toEqual(['fragment-missing']);
+    expect(found.findings[0]).toMatchObject({ ids: { segmentId, position: 0, nodeId: nodes[0] } });
+    expect(found.summary).toMatchObject({ errors: 1, repaired: 0 });
+    const repaired = await world.check({ repair: true });
+    expect(repaired.findings).toMatchObject([{ kind: 'fragment-missing', repaired: true }]);
+    expect(repaired.summary).toMatchObject({ errors: 0, repaired: 1 });
+    expect((await world.check({ data: true })).findings).toEqual([]);
+  });
+
+  test('damaged data and parity are found by reading, and replaced', async () => {
+    await open();
+    const { segmentId, nodes } = await someSegment();
+    for (const position of [1, 2]) {
+      await world.corrupt(nodes[position]!, segmentId, position);
+      expect((await world.check()).findings).toEqual([]);
+      expect(kinds((await world.check({ data: true })).findings)).toEqual(['fragment-corrupt']);
+      const { summary } = await world.check({ data: true, repair: true });
+      expect(summary).toMatchObject({ errors: 0, repaired: 1 });
+      expect((await world.check({ data: true })).findings).toEqual([]);
+    }
+  });
+
+  test('a fragment that no segment needs is found and freed', async () => {
+    await open();
+    const segment = await someSegment();
+    const stranger = [1, 2, 3, 4].find((id) => !segment.nodes.includes(id))!;
+    await world.copyFragment(segment, 0, stranger);
+    expect((await world.check()).findings).toMatchObject([
+      { kind: 'fragment-orphan', severity: 'note', ids: { segmentId: segment.segmentId, nodeId: stranger } },
+    ]);
+    expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, notes: 0 });
+    expect((await world.check()).findings).toEqual([]);
+  });
+
+  test('what lies on a node that is down is told apart from what is missing', async () => {
+    await open();
+    const { nodes } = await someSegment();
+    await world.stopNode(nodes[0]!);
+    const { findings, summary } = await world.check({ repair: true });
+    expect(kinds(findings)).toContain('node-unreachable');
+    expect(kinds(findings)).not.toContain('fragment-missing');
+    expect(summary).toMatchObject({ errors: 0, repaired: 0 });
+    await world.startNode(nodes[0]!);
+    expect((await world.check({ data: true })).findings).toEqual([]);
+  });
+
+  test('more lost than there is parity is an error that nothing repairs', async () => {
+    await open();
+    const { segmentId, nodes } = await someSegment();
+    await world.freeFragment(nodes[0]!, segmentId, 0);
+    await world.freeFragment(nodes[2]!, segmentId, 2);
+    const { findings, summary } = await world.check({ repair: true });
+    expect(kinds(findings).sort()).toEqual(['fragment-missing', 'fragment-missing', 'segment-unreadable']);
+    expect(summary).toMatchObject({ errors: 3, repaired: 0 });
+  });
+});
+
+test('a fragment whose node does not take it back moves to another one', async () => {
+  ({ world } = await populated());
+  await world.rest();
+  const segment = await someSegment();
+  const holder = segment.nodes[0]!;
+  await world.freeFragment(holder, segment.segmentId, 0); // the node remembers, and refuses it from now on
+  expect((await world.check({ repair: true })).summary).toMatchObject({ errors: 0, repaired: 1 });
+  const now = world.metadata.segment(segment.segmentId)!;
+  expect(now.nodes[0]).not.toBe(holder);
+  expect(new Set(now.nodes).size).toBe(now.nodes.length);
+  await world.remount();
+  expect((await world.check({ data: true })).findings).toEqual([]);
+});
