@@ -147,6 +147,10 @@ export interface SimulatedProcess extends Gate {
   /** As SIGSTOP and SIGCONT: while frozen nothing is delivered; afterwards everything is, in order. */
   freeze(): void;
   thaw(): void;
+  /** What it holds, to find what is never given back: timers set through its platform that neither ran nor were cancelled. */
+  readonly liveTimers: number;
+  readonly openConnections: number;
+  readonly listeners: number;
 }
 
 /** A file system as one process serves it: from its opening until that process dies or is deposed. Never used again afterwards. */

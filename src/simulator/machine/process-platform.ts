@@ -6,12 +6,15 @@ import type { MachineClock } from './clock.ts';
 import type { MachineProcess } from './process.ts';
 import type { RollingTrace } from './trace.ts';
 
-/** Node's timers are never shorter. */
+/** Node's timers are never shorter, and one that should be longer runs at once. */
 const SHORTEST_TIMER_MS = 1;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function processTimers(process: MachineProcess, clock: MachineClock): Timers {
-  const after: Timers['after'] = (delayMs, run) =>
-    process.timer(clock.virtualMs(Math.max(delayMs, SHORTEST_TIMER_MS)), run);
+  const after: Timers['after'] = (delayMs, run) => {
+    assert(delayMs <= LONGEST_TIMER_MS, `timer of ${delayMs} ms`);
+    return process.timer(clock.virtualMs(Math.max(delayMs, SHORTEST_TIMER_MS)), run);
+  };
   return {
     after,
     sleep: (delayMs) => new Promise((resolve) => after(delayMs, resolve)),

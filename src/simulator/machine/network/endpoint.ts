@@ -4,6 +4,7 @@
  *
  * As with real sockets the end of a stream is only noticed by reading, or by sending into what is reset.
  */
+import { assert } from '../../../base/assert.ts';
 import { type Address, type Connection, MachineError, type Timer } from '../../../platform/platform.ts';
 import type { Gate } from '../../contract.ts';
 import type { Link, LinkUser } from './link.ts';
@@ -11,6 +12,10 @@ import { Pipe, type PipeReader, type PipeWorld } from './pipe.ts';
 
 /** How long a closed TCP connection goes on sending what is queued. A Unix one forgets it at once. */
 const LINGER_MS = 1_000;
+/** What a Unix connection queues before it is cut off. */
+const UNIX_QUEUE_BYTES = 64 * 1_024 * 1_024;
+/** Whoever queues more than this on a TCP one does not bound it. */
+const TCP_QUEUE_BYTES = 256 * 1_024 * 1_024;
 /** When a TCP connection that is idle is given up because the other machine does not answer: ten seconds, then ten questions. */
 const KEEP_ALIVE_MS = 20_000;
 /** When one is given up that waits for an acknowledgement. */
@@ -23,6 +28,8 @@ export interface EndpointHolder {
   readonly gate: Gate;
   /** The endpoints that are open, in the order in which they were made. */
   readonly endpoints: Set<Endpoint>;
+  /** Those that are closed and still send what was queued. */
+  readonly lingering: Set<Endpoint>;
 }
 
 export class Endpoint implements Connection, PipeReader, LinkUser {
@@ -112,6 +119,7 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   send(parts: readonly Uint8Array[]): void {
     if (this.#over || !this.gate.alive) return;
     this.#out!.send(parts);
+    if (this.#out!.queuedBytes > UNIX_QUEUE_BYTES) this.#queueIsLong();
     if (this.#refused) this.#askAgain(0);
   }
 
@@ -133,16 +141,16 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   /** The process is dead, and its system closes what it had open. */
   closeForDead(): void {
     if (!this.#over) this.#leave(false);
+    else this.#out!.dropQueue();
   }
 
   /** The machine is gone: nobody closes anything. */
   vanish(): void {
-    if (this.#over) return;
     this.#vanished = true;
     this.#finish();
     this.#in!.receiverLost();
     // What is already on the wire still arrives.
-    this.#out!.dropQueue();
+    this.#out!.dropQueue(false);
     if (this.#other!.over) this.#forget();
     else this.#other!.#fallsSilent();
   }
@@ -161,11 +169,8 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
   /** This end is told that the connection was reset, the other one is not, and whatever it sends is not answered. */
   breakHalf(): void {
     if (this.#over) return;
-    const run = this.#onClose;
     this.vanish();
-    const reason = this.#failure('ECONNRESET');
-    if (run === undefined) this.#missedEnd = { reason };
-    else this.gate.after(0, () => run(reason));
+    this.gate.after(0, () => this.#tellEnd(this.#failure('ECONNRESET')));
   }
 
   linkCut(): void {
@@ -180,17 +185,26 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
     this.#onData?.(bytes);
   };
 
+  /** The other end was closed, and everything it sent was read. */
   readonly onEnd = (reason: MachineError | undefined): void => {
     this.#finish();
     this.#forget();
+    this.#tellEnd(reason);
+  };
+
+  /** The system gives the connection up. The other side, if there is one, hears of it when it sends something. */
+  #giveUp(code: string): void {
+    if (this.#over) return;
+    this.vanish();
+    if (!this.#other!.over) this.#other!.refuse();
+    this.#tellEnd(this.#failure(code));
+  }
+
+  #tellEnd(reason: MachineError | undefined): void {
     const run = this.#onClose;
     this.#onClose = undefined;
     if (run === undefined) this.#missedEnd = { reason };
     else run(reason);
-  };
-
-  #breakOff(code: string): void {
-    if (!this.#over) this.onEnd(this.#failure(code));
   }
 
   #failure(code: string): MachineError {
@@ -207,15 +221,38 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
       this.#forget();
       return;
     }
-    if (lingers && out.queuedBytes > 0) this.gate.after(LINGER_MS, () => out.dropQueue());
     out.sendEnd(unread ? new MachineError('ECONNRESET', 'the other end was closed: ECONNRESET') : undefined);
-    if (!lingers) out.dropQueue();
+    if (lingers && out.queuedBytes > 0) this.#linger();
+    else out.dropQueue();
+  }
+
+  #linger(): void {
+    this.#holder.lingering.add(this);
+    this.gate.after(LINGER_MS, () => {
+      this.#holder.lingering.delete(this);
+      this.#out!.dropQueue();
+    });
+  }
+
+  #queueIsLong(): void {
+    assert(
+      this.#out!.queuedBytes <= TCP_QUEUE_BYTES,
+      `${this.#out!.queuedBytes} bytes queued for ${this.peer}`,
+    );
+    if (this.#kind === 'tcp') return;
+    this.gate.after(0, () => {
+      if (this.#over) return;
+      const run = this.#onClose;
+      this.#leave(false);
+      run?.(this.#failure('ENOBUFS'));
+    });
   }
 
   #finish(): void {
     this.#over = true;
     this.#onData = undefined;
     this.#holder.endpoints.delete(this);
+    this.#holder.lingering.delete(this);
     this.#out!.link.detach(this);
     this.#in!.link.detach(this);
     this.#question?.cancel();
@@ -235,7 +272,7 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
     this.#question?.cancel();
     this.#question = scheduler.after(delayMs, () => {
       if (this.#unreachable()) this.#askAgain(MAX_RESEND_MS);
-      else this.gate.after(0, () => this.#breakOff('ECONNRESET'));
+      else this.gate.after(0, () => this.#giveUp('ECONNRESET'));
     });
   }
 
@@ -248,9 +285,9 @@ export class Endpoint implements Connection, PipeReader, LinkUser {
     if (this.#kind !== 'tcp' || this.#silence.length > 0) return;
     const idleTooLong = this.gate.after(KEEP_ALIVE_MS, () => {
       // Whoever waits for an acknowledgement does not ask.
-      if (this.#out!.outstandingBytes === 0) this.#breakOff('ETIMEDOUT');
+      if (this.#out!.outstandingBytes === 0) this.#giveUp('ETIMEDOUT');
     });
-    this.#silence = [idleTooLong, this.gate.after(RETRANSMISSION_MS, () => this.#breakOff('ETIMEDOUT'))];
+    this.#silence = [idleTooLong, this.gate.after(RETRANSMISSION_MS, () => this.#giveUp('ETIMEDOUT'))];
   }
 
   #silenceEnds(): void {

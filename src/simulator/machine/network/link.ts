@@ -49,6 +49,11 @@ export class Link {
     return this.#cut;
   }
 
+  /** Ends and streams of connections that are not over: none, when all are closed. */
+  get users(): number {
+    return this.#users.size;
+  }
+
   /** How long the next message takes. */
   delayMs(): number {
     const { lossRate, extraMs } = this.#faults;

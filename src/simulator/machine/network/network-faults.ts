@@ -53,6 +53,7 @@ export class NetworkFaults {
    * it. New ones can be made.
    */
   breakHalf(one: string, other: string): void {
+    if (one === other) return;
     const { dice, trace } = this.#network;
     trace.event('connections-broken', { one, other });
     for (const endpoint of this.#network.endpointsBetween(one, other)) {

@@ -98,7 +98,7 @@ export class SimulatedNetwork implements PipeWorld {
     sockets.powered = false;
     const orphans = this.#orphans.get(machineName) ?? [];
     for (const process of this.#processes.get(machineName)!) {
-      for (const endpoint of process.endpoints) {
+      for (const endpoint of [...process.endpoints, ...process.lingering]) {
         orphans.push(endpoint.other);
         endpoint.vanish();
       }

@@ -142,9 +142,9 @@ export class Pipe implements LinkUser {
     this.#letGo();
   }
 
-  /** What the system has not taken yet is forgotten; an end that waited behind it goes now. */
-  dropQueue(): void {
-    const end = this.#queue.at(-1)?.end;
+  /** What the system has not taken yet is forgotten; an end that waited behind it goes now, if there is still somebody to send it. */
+  dropQueue(sendEnd = true): void {
+    const end = sendEnd ? this.#queue.at(-1)?.end : undefined;
     for (const { chunk } of this.#queue) if (chunk !== undefined) this.#world.chunks.giveBack(chunk);
     this.#queue.length = 0;
     this.#queuedBytes = 0;

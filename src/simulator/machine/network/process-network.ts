@@ -12,6 +12,7 @@ export class ProcessNetwork implements Network, EndpointHolder {
   readonly gate: Gate;
   readonly sockets: MachineSockets;
   readonly endpoints = new Set<Endpoint>();
+  readonly lingering = new Set<Endpoint>();
   readonly #network: SimulatedNetwork;
   readonly #listeners = new Set<ListenerEntry>();
 
@@ -54,6 +55,7 @@ export class ProcessNetwork implements Network, EndpointHolder {
   #died(): void {
     for (const entry of this.#listeners) this.sockets.unlisten(entry, false);
     this.#listeners.clear();
-    for (const endpoint of this.endpoints) endpoint.closeForDead();
+    for (const endpoint of [...this.endpoints, ...this.lingering]) endpoint.closeForDead();
+    this.lingering.clear();
   }
 }
