@@ -67,9 +67,9 @@ export class CrashHistory implements ModelObserver {
     for (let block = firstBlock; block < endBlock; block++) this.#writeBlock(inode, block, endBytes);
   }
 
-  cut(inode: number, sizeBytes: number): void {
+  cut(inode: number, sizeBytes: number, cutsBlock: boolean): void {
     const file = this.#file(inode);
-    if (sizeBytes % BLOCK_BYTES !== 0) {
+    if (cutsBlock) {
       this.#writeBlock(inode, Math.floor(sizeBytes / BLOCK_BYTES), 0);
       file.barrier(this.#moment++);
     }

@@ -92,8 +92,8 @@ export interface ModelObserver {
   named(): void;
   /** Blocks [firstBlock, endBlock) have new contents; what was written ends at `endBytes` (0: inside the file). */
   wrote(inode: number, firstBlock: number, endBlock: number, endBytes: number): void;
-  /** The size became smaller. Inside a block: its rest is zeros. */
-  cut(inode: number, sizeBytes: number): void;
+  /** The size became smaller. `cutsBlock`: it ends inside a block that is no hole, and the rest of that is zeros now. */
+  cut(inode: number, sizeBytes: number, cutsBlock: boolean): void;
   grew(inode: number, sizeBytes: number): void;
   /** Blocks [firstBlock, endBlock) are holes. */
   punched(inode: number, firstBlock: number, endBlock: number): void;
@@ -468,7 +468,9 @@ export class MemoryFileSystem implements FileSystem {
   #resize(found: Inode, sizeBytes: number): void {
     const old = found.bytes.lengthBytes;
     found.bytes.resize(sizeBytes);
-    if (sizeBytes < old) this.observer?.cut(found.inode, sizeBytes);
+    const cutsBlock =
+      sizeBytes % BLOCK_BYTES !== 0 && found.bytes.hasBlock(Math.floor(sizeBytes / BLOCK_BYTES));
+    if (sizeBytes < old) this.observer?.cut(found.inode, sizeBytes, cutsBlock);
     else this.observer?.grew(found.inode, sizeBytes);
   }
 

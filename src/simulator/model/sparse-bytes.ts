@@ -18,6 +18,10 @@ export class SparseBytes {
     return this.#blocks.size;
   }
 
+  hasBlock(block: number): boolean {
+    return this.#blocks.has(block);
+  }
+
   read(offsetBytes: number, lengthBytes: number): Uint8Array {
     const end = Math.min(offsetBytes + lengthBytes, this.#lengthBytes);
     const out = new Uint8Array(Math.max(0, end - offsetBytes));

@@ -24,6 +24,7 @@ import {
 } from '../model/tree.ts';
 import { modelOf } from './model-of.ts';
 import { permits, Session } from './session.ts';
+import { survivedUntilMs } from './tracked-file.ts';
 
 /** Offsets reach over this many blocks. */
 const SPAN_BLOCKS = 48;
@@ -133,7 +134,7 @@ export class PosixWorkload implements Workload {
     if (this.#history !== undefined) {
       const bytes = new Map([...found.contents].map(([inode, contents]) => [inode, contents.bytes]));
       try {
-        this.#history.check(found.tree, bytes, survivedMs(session.context));
+        this.#history.check(found.tree, bytes, survivedUntilMs(session.context));
       } catch (error) {
         if (!(error instanceof CheckFailed)) throw error;
         const when = `mount ${session.mount.generation}, after operation ${this.#done} (${this.#last})`;
@@ -188,12 +189,6 @@ async function read(session: Session, root: number): Promise<Found> {
     if ((mode & S_IFMT) === S_IFREG && !contents.has(inode))
       contents.set(inode, await readContents(run, inode));
   return { tree, contents };
-}
-
-/** Without a sync, what is older than the window survives where the scenario says so. */
-function survivedMs(context: WorkloadContext): number {
-  const { allowed, mountLostMs } = context;
-  return (mountLostMs ?? Number.NEGATIVE_INFINITY) - (allowed.lossWindowMs ?? Number.POSITIVE_INFINITY);
 }
 
 function drawOperation(dice: Dice): Operation {

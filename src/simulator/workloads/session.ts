@@ -37,6 +37,7 @@ export class Session {
   readonly context: WorkloadContext;
   readonly mount: MountedFileSystem;
   readonly #workload: string;
+  #directory: number | undefined;
   /** Operations so far, for messages. */
   operations = 0;
 
@@ -104,23 +105,29 @@ export class Session {
     });
   }
 
-  /** The workload's own directory in the root, made durable if it is new. */
+  /** The workload's own directory in the root, made durable if it is new. Several may ask for it at once. */
   async directory(name: string): Promise<number> {
+    this.#directory ??= await this.#findDirectory(name);
+    return this.#directory;
+  }
+
+  async #findDirectory(name: string): Promise<number> {
     const found = await this.lookup(ROOT_INODE, name);
     if (found !== undefined) return found.inode;
     try {
-      await this.call('makeDirectory', { name }, async (one) => {
+      await this.attempt('makeDirectory', { name }, async (one) => {
         const made = await one.makeDirectory(ROOT_INODE, name, 0o755, caller);
         one.forget(made.inode, 1);
       });
     } catch (error) {
       // Made or not: the next look tells.
-      if (!(error instanceof Permitted)) throw error;
+      const isExpected =
+        error instanceof ErrnoError && (error.code === 'EEXIST' || permits(this.context, error.code));
+      if (!isExpected) throw error;
       await this.context.sleep(RETRY_MS);
-      return this.directory(name);
     }
     await this.insist('syncAll', {}, (one) => one.syncAll());
-    return this.directory(name);
+    return this.#findDirectory(name);
   }
 
   fail(message: string): never {

@@ -32,6 +32,8 @@ export interface LoadOptions {
 
 interface Mount extends MountedFileSystem {
   alive: boolean;
+  /** Whoever waits for an answer of this mount. */
+  readonly waiting: Set<() => void>;
 }
 
 /** Loads one file system with one workload until enough operations were done. */
@@ -57,6 +59,7 @@ export class TestLoad {
     const context = this.#context();
     await workload.run(context);
     this.#isChecking = true;
+    await this.#mounting;
     await workload.check(context);
   }
 
@@ -64,7 +67,7 @@ export class TestLoad {
     const { wrap } = this.#options;
     const { fileSystem } = this.#served;
     const volume = { fileSystem: wrap === undefined ? fileSystem : wrap(fileSystem) } as Volume;
-    return { generation, volume, alive: true };
+    return { generation, volume, alive: true, waiting: new Set() };
   }
 
   #context(): WorkloadContext {
@@ -87,7 +90,7 @@ export class TestLoad {
         return load.#operations >= load.#options.operations;
       },
       async mounted() {
-        await load.#mounting;
+        while (!load.#mount.alive) await load.#mounting;
         return load.#mount;
       },
       operate: (mount, what, _fields, run) => load.#operate(mount as Mount, what, run),
@@ -95,31 +98,35 @@ export class TestLoad {
     };
   }
 
-  async #operate<T>(
-    mount: Mount,
-    what: string,
-    run: (fileSystem: FileSystem) => T | Promise<T>,
-  ): Promise<T> {
-    if (!mount.alive) throw new MountLost(what);
+  #operate<T>(mount: Mount, what: string, run: (fileSystem: FileSystem) => T | Promise<T>): Promise<T> {
+    if (!mount.alive) return Promise.reject(new MountLost(what));
     this.#operations += 1;
     const { crashChance = 0 } = this.#options;
-    if (this.#isChecking || !this.#dice.chance(crashChance)) return run(mount.volume.fileSystem);
-    // What comes of it nobody hears; it may have begun or not.
-    if (this.#dice.chance(0.7)) {
-      const begun = (async () => run(mount.volume.fileSystem))();
-      begun.catch(() => undefined);
-      for (let turns = this.#dice.below(4); turns > 0; turns--) await turn();
-    }
-    mount.alive = false;
-    this.#mounting = this.#remount();
-    await this.#mounting;
-    throw new MountLost(what);
+    const crashes = !this.#isChecking && this.#dice.chance(crashChance);
+    return new Promise<T>((resolve, reject) => {
+      const lost = () => reject(new MountLost(what));
+      mount.waiting.add(lost);
+      if (crashes) this.#crashSoon(mount);
+      // What comes of it when the mount is lost nobody hears; it may even not have begun.
+      if (crashes && this.#dice.chance(0.3)) return;
+      const done = (async () => run(mount.volume.fileSystem))();
+      done.finally(() => mount.waiting.delete(lost)).then(resolve, reject);
+    });
   }
 
-  async #remount(): Promise<void> {
+  #crashSoon(mount: Mount): void {
+    if (this.#mounting !== undefined) return;
+    this.#mounting = this.#remount(mount);
+  }
+
+  async #remount(mount: Mount): Promise<void> {
+    for (let turns = this.#dice.below(4); turns > 0; turns--) await turn();
+    mount.alive = false;
+    for (const lost of mount.waiting) lost();
     this.crashes += 1;
     await this.#served.crash!(this.#dice.below(1 << 30));
-    this.#mount = this.#mounted(this.#mount.generation + 1);
+    this.#mount = this.#mounted(mount.generation + 1);
+    this.#mounting = undefined;
   }
 
   async #sleep(delayMs: number): Promise<void> {

@@ -1,0 +1,233 @@
+/**
+ * One file whose every byte is known: what reads must give, and what a crash may leave (model/file-history.ts). It belongs to one user,
+ * who does one thing at a time with it.
+ *
+ * After a loss of the mount, and after a failure whose effect is not known, `ready` judges what is there and goes on from it.
+ */
+import { BLOCK_BYTES } from '../../base/units.ts';
+import type { MountedFileSystem, WorkloadContext } from '../contract.ts';
+import { FileHistory } from '../model/file-history.ts';
+import { readContents } from '../model/tree.ts';
+import { caller, readBytes, type Session } from './session.ts';
+
+const O_RDWR = 2;
+const MAX_READ_BYTES = 256 * 1024;
+
+interface Opened {
+  readonly session: Session;
+  readonly directory: number;
+  readonly inode: number;
+  readonly handle: number;
+}
+
+export class TrackedFile {
+  readonly name: string;
+  #bytes: Buffer = Buffer.alloc(0);
+  #history = new FileHistory();
+  #moment = 0;
+  /** A crash cannot take the name any more. */
+  #nameIsDurable = false;
+  #namedMs = Number.POSITIVE_INFINITY;
+  #opened: Opened | undefined;
+  /** Where the contents were last seen or made: without a loss of the mount they need no judgement. */
+  #lastMount: MountedFileSystem | undefined;
+  /** The moment before an operation that failed, so that its effect is open. */
+  #openSince: number | undefined;
+  #answered: { moment: number; atMs: number }[] = [];
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  get sizeBytes(): number {
+    return this.#bytes.length;
+  }
+
+  /** The file is open in this session and holds what it should. */
+  async ready(session: Session, directory: number): Promise<void> {
+    if (this.#openSince !== undefined && this.#lastMount === session.mount) {
+      await session.insist('syncAll', {}, (one) => one.syncAll());
+      this.#history.synced(this.#openSince);
+      this.#nameIsDurable = true;
+      if (this.#opened !== undefined) await this.#judge(session, this.#opened.inode);
+    }
+    if (this.#opened?.session.mount !== session.mount) await this.#open(session, directory);
+  }
+
+  async write(offsetBytes: number, bytes: Buffer): Promise<void> {
+    const endBytes = offsetBytes + bytes.length;
+    const { inode, handle } = this.#opened!;
+    await this.#change('write', { at: offsetBytes, length: bytes.length }, (one) => {
+      this.#visible(Math.max(endBytes, this.#bytes.length));
+      bytes.copy(this.#bytes, offsetBytes);
+      const endBlock = Math.ceil(endBytes / BLOCK_BYTES);
+      for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block < endBlock; block++)
+        this.#history.wrote(this.#moment++, block, this.#block(block), endBytes);
+      return one.write(inode, handle, offsetBytes, [bytes], false);
+    });
+  }
+
+  append(bytes: Buffer): Promise<void> {
+    return this.write(this.#bytes.length, bytes);
+  }
+
+  /** To nothing: other sizes are the random workload's. */
+  async truncate(): Promise<void> {
+    const { inode } = this.#opened!;
+    await this.#change('truncate', {}, async (one) => {
+      this.#bytes = Buffer.alloc(0);
+      this.#history.cut(this.#moment++, 0);
+      await one.setAttributes(inode, { sizeBytes: 0 }, caller);
+    });
+  }
+
+  async fsync(): Promise<void> {
+    const { session, inode, handle } = this.#opened!;
+    await session.call('fsync', { name: this.name }, (one) => one.fsync(inode, handle, false));
+    this.#history.synced(this.#moment);
+    this.#nameIsDurable = true;
+    this.#answered = [];
+  }
+
+  /** Reads through the open handle and compares. */
+  async readBack(offsetBytes: number, lengthBytes: number): Promise<void> {
+    const { session, inode, handle } = this.#opened!;
+    const end = Math.min(this.#bytes.length, offsetBytes + lengthBytes);
+    for (let at = offsetBytes; at < end; at += MAX_READ_BYTES) {
+      const length = Math.min(MAX_READ_BYTES, end - at);
+      const fields = { name: this.name, at, length };
+      const found = await session.call('read', fields, (one) => readBytes(one, inode, handle, at, length));
+      const expected = this.#bytes.subarray(at, at + length);
+      if (!found.equals(expected)) session.fail(`${this.name}: ${mismatch(expected, found, at)}`);
+    }
+  }
+
+  /** All of it, and no byte more. */
+  async verify(): Promise<void> {
+    const { session, inode } = this.#opened!;
+    const attributes = await session.call('getAttributes', { name: this.name }, (one) =>
+      one.getAttributes(inode),
+    );
+    if (attributes.sizeBytes !== this.#bytes.length)
+      session.fail(`${this.name}: size ${attributes.sizeBytes}, expected ${this.#bytes.length}`);
+    await this.readBack(0, this.#bytes.length);
+  }
+
+  /** Takes the name away for good, whatever became of it before. */
+  async remove(session: Session, directory: number): Promise<void> {
+    this.#nameIsDurable = false;
+    this.#namedMs = Number.POSITIVE_INFINITY;
+    if (this.#opened?.session.mount === session.mount) await this.release();
+    if ((await session.lookup(directory, this.name)) !== undefined)
+      await session.call('unlink', { name: this.name }, (one) => one.unlink(directory, this.name, caller));
+    await session.insist('fsyncDirectory', {}, (one) => one.fsyncDirectory(directory, 0));
+  }
+
+  async release(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = undefined;
+    if (opened === undefined) return;
+    const { session, inode, handle } = opened;
+    await session.call('release', { name: this.name }, async (one) => {
+      await one.release(inode, handle);
+      one.forget(inode, 1);
+    });
+  }
+
+  async #open(session: Session, directory: number): Promise<void> {
+    this.#opened = undefined;
+    const found = await session.insist('lookup', { name: this.name }, (one) =>
+      one.lookup(directory, this.name, caller),
+    );
+    if (found === undefined) {
+      if (this.#nameIsDurable || this.#namedMs < survivedUntilMs(session.context))
+        session.fail(`${this.name} is gone, which must be there`);
+      const made = await session.call('create', { name: this.name }, (one) =>
+        one.create(directory, this.name, 0o644, O_RDWR, caller),
+      );
+      this.#restart(Buffer.alloc(0), session.mount);
+      this.#namedMs = session.context.world.scheduler.nowMs;
+      this.#opened = { session, directory, inode: made.attributes.inode, handle: made.handle };
+      return;
+    }
+    const { inode } = found;
+    if (this.#lastMount !== session.mount || this.#openSince !== undefined) {
+      await this.#judge(session, inode);
+      this.#nameIsDurable = true;
+    }
+    const handle = await session.insist('open', { name: this.name }, (one) =>
+      one.open(inode, O_RDWR, caller),
+    );
+    this.#opened = { session, directory, inode, handle };
+  }
+
+  /** What is there must be possible; from now on it is what is known. */
+  async #judge(session: Session, inode: number): Promise<void> {
+    const { bytes } = await readContents(
+      (what, operation) => session.insist(what, { name: this.name }, operation),
+      inode,
+    );
+    const survivedMs = survivedUntilMs(session.context);
+    const survived = this.#answered.findLast(({ atMs }) => atMs < survivedMs)?.moment ?? 0;
+    if (this.#history.possible(bytes, survived).length === 0)
+      session.fail(`${this.name}, mount ${session.mount.generation}: ${this.#history.explain(bytes)}`);
+    this.#restart(bytes, session.mount);
+  }
+
+  #restart(bytes: Buffer, mount: MountedFileSystem): void {
+    this.#lastMount = mount;
+    this.#bytes = bytes;
+    this.#moment = 0;
+    this.#openSince = undefined;
+    this.#answered = [];
+    this.#history = new FileHistory();
+    for (let block = 0; block * BLOCK_BYTES < bytes.length; block++)
+      this.#history.wrote(this.#moment++, block, this.#block(block), bytes.length);
+    this.#history.synced(this.#moment);
+  }
+
+  async #change(
+    what: string,
+    fields: Readonly<Record<string, number>>,
+    run: Parameters<Session['call']>[2],
+  ): Promise<void> {
+    const { session } = this.#opened!;
+    const before = this.#moment;
+    try {
+      await session.call(what, { name: this.name, ...fields }, run);
+      this.#answered.push({ moment: this.#moment, atMs: session.context.world.scheduler.nowMs });
+    } catch (error) {
+      this.#openSince ??= before;
+      throw error;
+    }
+  }
+
+  #visible(sizeBytes: number): void {
+    if (sizeBytes <= this.#bytes.length) return;
+    const grown = Buffer.alloc(sizeBytes);
+    this.#bytes.copy(grown);
+    this.#bytes = grown;
+  }
+
+  /** A copy of a block, with zeros behind the end. */
+  #block(block: number): Uint8Array {
+    const bytes = new Uint8Array(BLOCK_BYTES);
+    bytes.set(this.#bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES));
+    return bytes;
+  }
+}
+
+/** What was answered before this time survives without a sync. */
+export function survivedUntilMs(context: WorkloadContext): number {
+  const { allowed, mountLostMs } = context;
+  return (mountLostMs ?? Number.NEGATIVE_INFINITY) - (allowed.lossWindowMs ?? Number.POSITIVE_INFINITY);
+}
+
+function mismatch(expected: Buffer, found: Buffer, at: number): string {
+  if (found.length !== expected.length)
+    return `a read at ${at} gave ${found.length} bytes of ${expected.length}`;
+  const first = expected.findIndex((byte, index) => byte !== found[index]);
+  const from = first - (first % 4);
+  const hex = (bytes: Buffer) => bytes.subarray(from, from + 16).toString('hex');
+  return `byte ${at + first} is wrong: expected ${hex(expected)}, got ${hex(found)}`;
+}
