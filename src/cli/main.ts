@@ -1,9 +1,10 @@
 /**
  * The `tartan` command: parses arguments, runs one command, and turns how it ended into an exit code and at most one line on
- * standard error. Run as `mount.tartan` (a link to it in /sbin) it is mount(8)'s helper.
+ * standard error. `tartan fsck` ends with the codes of fsck(8). Run as `mount.tartan` (a link to it in /sbin) it is mount(8)'s helper.
  */
 import { basename } from 'node:path';
 import { CommanderError } from 'commander';
+import { fsckExitCode } from './commands/fsck.ts';
 import { runMountHelper } from './commands/mount-helper.ts';
 import { CommandFailure, exitCodes } from './failure.ts';
 import { buildProgram } from './program.ts';
@@ -37,7 +38,8 @@ try {
     process.exitCode = await runMountHelper(process.argv.slice(2));
   else await buildProgram().parseAsync(process.argv);
 } catch (error) {
-  process.exitCode = report(error);
+  const exitCode = report(error);
+  process.exitCode = process.argv[2] === 'fsck' ? fsckExitCode(exitCode) : exitCode;
 } finally {
   clearInterval(awake);
 }

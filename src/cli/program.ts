@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { addBenchCommand } from './commands/bench.ts';
 import { addDownCommand } from './commands/down.ts';
 import { addExplainCommand } from './commands/explain.ts';
+import { addFsckCommand } from './commands/fsck.ts';
 import { addMountCommands } from './commands/mount.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addProcessCommands } from './commands/processes.ts';
@@ -29,6 +30,7 @@ export function buildProgram(): Command {
   addMountCommands(program);
   const node = addNodeCommands(program);
   addExplainCommand(program);
+  addFsckCommand(program);
   addBenchCommand(program);
   addProcessCommands(program, node);
   inheritSettings(program);

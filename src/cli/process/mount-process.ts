@@ -7,16 +7,23 @@ import { remoteCoordinator } from '../../cluster/coordinator-remote.ts';
 import { rpcMethods, rpcStatus } from '../../cluster/rpc.ts';
 import { serveRpc } from '../../cluster/rpc-server.ts';
 import { openVolume } from '../../filesystem/volume.ts';
+import type { CheckedVolume } from '../../fsck/check-volume.ts';
 import { type FuseMount, type MountOptions, mountFileSystem } from '../../fuse/mount.ts';
 import { MountError } from '../../fuse/mount-error.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { realLogger } from '../../platform/real/logger.ts';
 import { realPlatform } from '../../platform/real/real-platform.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
+import { CheckSession } from '../mount/check-session.ts';
 import { explainFile } from '../mount/explain-file.ts';
 import { mountFailure } from '../mount/mount-failure.ts';
 import { type MountParts, mountStatistics } from '../mount/mount-statistics.ts';
-import type { MountRequest, MountSettings } from '../supervisor/control-messages.ts';
+import type {
+  CheckReport,
+  CheckSettings,
+  MountRequest,
+  MountSettings,
+} from '../supervisor/control-messages.ts';
 import { answerControl, MountBusy } from '../supervisor/control-service.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
@@ -51,6 +58,8 @@ async function mountBy(frontend: Frontend, options: MountOptions): Promise<FuseM
 
 interface Opened {
   readonly parts: MountParts;
+  /** The same for a check. */
+  readonly checked: CheckedVolume;
   close(): Promise<void>;
 }
 
@@ -78,6 +87,7 @@ async function startMount(
     throw error;
   }
   const closer = closeOnce(mount, opened);
+  const checks = new Checks(opened.checked);
   const server = await serveRpc(
     platform,
     { kind: 'unix', path: layout.mountSocket },
@@ -86,7 +96,7 @@ async function startMount(
       handler: (request) => {
         if (request.method !== rpcMethods.control) return { status: rpcStatus.invalid };
         return answerControl(request, platform.log, (command) =>
-          answerCommand(command as MountRequest, opened.parts, mount, closer),
+          answerCommand(command as MountRequest, opened.parts, checks, mount, closer),
         );
       },
     },
@@ -128,6 +138,7 @@ async function openParts(
   });
   return {
     parts,
+    checked: { platform, links: parts.links, metadata: parts.metadata, volumeId, coordinator },
     async close() {
       await parts.close();
       await coordinator.close();
@@ -155,9 +166,39 @@ async function unmountAtEnd(mount: FuseMount, platform: Platform): Promise<void>
   }
 }
 
-function answerCommand(
+/** The check that a command asked for last. */
+class Checks {
+  readonly #volume: CheckedVolume;
+  #session: CheckSession | undefined;
+
+  constructor(volume: CheckedVolume) {
+    this.#volume = volume;
+  }
+
+  start(settings: CheckSettings): void {
+    if (this.#session?.isRunning === true) {
+      throw new CommandFailure(
+        exitCodes.unavailable,
+        'another check is running; wait for it, or interrupt it',
+      );
+    }
+    this.#session = new CheckSession(this.#volume, settings);
+  }
+
+  poll(): CheckReport {
+    if (this.#session === undefined) throw new CommandFailure(exitCodes.usage, 'no check is running');
+    return this.#session.poll();
+  }
+
+  cancel(): void {
+    this.#session?.cancel();
+  }
+}
+
+async function answerCommand(
   command: MountRequest,
   parts: MountParts,
+  checks: Checks,
   mount: FuseMount,
   close: () => Promise<void>,
 ): Promise<unknown> {
@@ -168,10 +209,14 @@ function answerCommand(
       return explainFile(parts.metadata, command.inode);
     case 'unmount':
       return unmountOnCommand(command.lazy, parts, mount, close);
+    case 'check-start':
+      return checks.start(command.settings);
+    case 'check-poll':
+      return checks.poll();
+    case 'check-cancel':
+      return checks.cancel();
     default:
-      return Promise.reject(
-        new CommandFailure(exitCodes.usage, 'the mount process does not know this command'),
-      );
+      throw new CommandFailure(exitCodes.usage, 'the mount process does not know this command');
   }
 }
 

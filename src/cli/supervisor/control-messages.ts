@@ -2,6 +2,9 @@
  * What the control service (rpc method `control`) of the supervisor and of the mount process understands. JSON in UTF-8,
  * both ways; the two ends are always of one build, but unknown commands are refused all the same. docs/format/control.md
  */
+
+import type { CheckProgress } from '../../fsck/check-volume.ts';
+import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
@@ -20,7 +23,23 @@ export type SupervisorRequest =
 export type MountRequest =
   | { readonly command: 'facts' }
   | { readonly command: 'explain'; readonly inode: number }
-  | { readonly command: 'unmount'; readonly lazy: boolean };
+  | { readonly command: 'unmount'; readonly lazy: boolean }
+  | { readonly command: 'check-start'; readonly settings: CheckSettings }
+  | { readonly command: 'check-poll' }
+  | { readonly command: 'check-cancel' };
+
+export interface CheckSettings {
+  readonly data: boolean;
+  readonly repair: boolean;
+}
+
+/** Of a check that runs: what was found since the last time. */
+export interface CheckReport {
+  readonly findings: readonly Finding[];
+  readonly progress: CheckProgress | null;
+  /** Present once it is over and everything was told. */
+  readonly summary: CheckSummary | null;
+}
 
 export interface MountSettings {
   readonly mountPoint: string;
