@@ -112,6 +112,11 @@ export class PrimaryManager implements MetadataManager {
     }));
   }
 
+  /** Called once, when this primary learns that another reigns. */
+  set onDeposed(handler: (deposed: Deposed) => void) {
+    this.#parts.ensemble.onDeposed = handler;
+  }
+
   journalReport(): JournalReport {
     return journalReport(this.#parts.ensemble.journal, this.#parts.recruiter);
   }
@@ -309,10 +314,15 @@ export class PrimaryManager implements MetadataManager {
   }
 
   reclaim(inode: number): void {
-    this.#removal.reclaim(inode)?.catch((error: unknown) => {
+    // What cannot be journaled now stays an orphan, which the next start finds.
+    const failed = (error: unknown): void => {
       if (!(error instanceof MetadataUnavailable)) this.#breakDown(error);
-      // Otherwise it stays an orphan, which the next start finds.
-    });
+    };
+    try {
+      this.#removal.reclaim(inode)?.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   commitSegment(

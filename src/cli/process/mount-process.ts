@@ -87,6 +87,11 @@ async function startMount(
     throw error;
   }
   const closer = closeOnce(mount, opened);
+  // What the kernel has cached of it is as outdated as what this process knows: only the end of the connection makes all of it fail at once.
+  opened.parts.metadata.onDeposed = (deposed) => {
+    platform.log.error('ending-deposed-mount', { why: deposed.message });
+    process.exit(exitCodes.unavailable);
+  };
   const checks = new Checks(opened.checked);
   const server = await serveRpc(
     platform,
