@@ -113,7 +113,7 @@ export class ReplicaStore {
     await this.#exclusively(async () => {
       await this.#write([], NOTHING);
       this.#nextPage = undefined;
-      await this.database.clear({ gt: replicaStateKey });
+      await this.#removeAll();
       this.#nextPage = 0;
     });
   }
@@ -134,6 +134,21 @@ export class ReplicaStore {
       await this.#write([], { complete: true, appliedSequence });
       this.#nextPage = undefined;
     });
+  }
+
+  /** Unlike clear(), synced: see #write. What came back after a power loss would be in a state that never was. */
+  async #removeAll(): Promise<void> {
+    const iterator = this.database.keys({ gt: replicaStateKey });
+    try {
+      for (;;) {
+        const keys = await iterator.nextv(SLICE);
+        if (keys.length === 0) return;
+        const removals = keys.map((key) => ({ type: 'del' as const, key }));
+        await this.database.batch(removals, { sync: true } as object);
+      }
+    } finally {
+      await iterator.close();
+    }
   }
 
   async #exclusively(run: () => Promise<void>): Promise<void> {
