@@ -1,15 +1,30 @@
 /** Which workloads a run puts on its cluster. */
 import type { Dice, Workload } from '../contract.ts';
-import { SyncedFile } from './synced-file.ts';
+import { AppendWorkload } from '../workloads/append.ts';
+import { BankWorkload } from '../workloads/bank.ts';
+import { FillWorkload } from '../workloads/fill.ts';
+import { OverwriteWorkload } from '../workloads/overwrite.ts';
+import { PosixWorkload } from '../workloads/posix.ts';
+import { StreamWorkload } from '../workloads/stream.ts';
 
-export function randomPosix(dice: Dice): Workload {
-  return new SyncedFile(`synced-${dice.below(1000)}`);
+export function randomPosix(_dice: Dice): Workload {
+  return new PosixWorkload();
 }
 
-export function fillAndDelete(dice: Dice): Workload {
-  return new SyncedFile(`filled-${dice.below(1000)}`);
+export function fillAndDelete(_dice: Dice): Workload {
+  return new FillWorkload();
 }
 
+const usual: readonly (() => Workload)[] = [
+  () => new AppendWorkload(),
+  () => new BankWorkload(),
+  () => new StreamWorkload(),
+  () => new OverwriteWorkload(),
+];
+
+/** Random operations always, and two of the others, so that a run stays quick and pairs vary. */
 export function standardMix(dice: Dice): Workload[] {
-  return [randomPosix(dice.fork('a')), randomPosix(dice.fork('b'))];
+  const first = dice.below(usual.length);
+  const second = (first + 1 + dice.below(usual.length - 1)) % usual.length;
+  return [new PosixWorkload(), usual[first]!(), usual[second]!()];
 }
