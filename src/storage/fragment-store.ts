@@ -66,6 +66,8 @@ export class FragmentStore {
   readonly #checkpoints: IndexCheckpoints;
   /** Puts in flight by fragment: a second one, or a free, waits for the first. */
   readonly #putting = new Map<string, Promise<PutResult>>();
+  /** By place: fragments whose tombstones are being written. */
+  readonly #burying = new Map<string, Promise<void>>();
   readonly #freeing = new Set<Promise<unknown>>();
   /** Frees of late: a put that was on its way when its segment was given up is refused. */
   readonly #freedGenerations = new LRUCache<string, number>({ max: REMEMBERED_FREES });
@@ -342,8 +344,20 @@ export class FragmentStore {
     return held.length;
   }
 
-  /** Makes it durable that these are gone, then forgets them and has their space reclaimed. */
+  /** Makes it durable that these are gone, then forgets them and has their space reclaimed. What is on its way to that already is waited for. */
   async #bury(held: readonly (FragmentKey & IndexedFragment)[]): Promise<void> {
+    const fresh = held.filter((fragment) => !this.#burying.has(placeOf(fragment)));
+    const underWay = held.map((fragment) => this.#burying.get(placeOf(fragment)));
+    const work = this.#buryNow(fresh);
+    for (const fragment of fresh) this.#burying.set(placeOf(fragment), work);
+    try {
+      await Promise.all([work, ...underWay]);
+    } finally {
+      for (const fragment of fresh) this.#burying.delete(placeOf(fragment));
+    }
+  }
+
+  async #buryNow(held: readonly (FragmentKey & IndexedFragment)[]): Promise<void> {
     if (held.length === 0) return;
     const tombstones = held.map((fragment): Tombstone => {
       const { segmentId, position, generation, fileId, headerOffset } = fragment;
@@ -480,4 +494,8 @@ export class FragmentStore {
     await this.#index.close();
     await this.#slot.close();
   }
+}
+
+function placeOf({ fileId, headerOffset }: IndexedFragment): string {
+  return `${fileId}/${headerOffset}`;
 }

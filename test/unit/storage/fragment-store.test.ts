@@ -262,6 +262,18 @@ describe('a fragment store', () => {
     await store.close();
   });
 
+  test('counts a fragment as freed once, however many frees of it come at the same time', async () => {
+    const store = await openStore(scratchDirectory());
+    await put(store, makeFragment(SEGMENT, 0, 1));
+    const { usedBytes } = store;
+    const fragment = makeFragment(SEGMENT, 1, 3);
+    await put(store, fragment);
+    await Promise.all([1, 2, 3].map(() => store.free(1, [nameOf(fragment)])));
+    expect(store.usedBytes).toBe(usedBytes);
+    expect(store.statistics().fragments).toBe(1);
+    await store.close();
+  });
+
   test('refuses a late put of a fragment that was freed before it arrived', async () => {
     const store = await openStore(scratchDirectory());
     const late = makeFragment(SEGMENT, 0, 1);
