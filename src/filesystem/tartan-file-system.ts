@@ -106,7 +106,7 @@ class TartanFileSystem implements FileSystem {
   // Names
 
   lookup(parent: number, name: string, _caller: Caller): Attributes | undefined {
-    return this.#names.lookup(parent, name);
+    return this.#look(() => this.#names.lookup(parent, name));
   }
 
   forget(inode: number, count: number): void {
@@ -114,7 +114,7 @@ class TartanFileSystem implements FileSystem {
   }
 
   readLink(inode: number): Uint8Array {
-    return this.#metadata.readLink(this.#names.inode(inode).inode);
+    return this.#look(() => this.#metadata.readLink(this.#names.inode(inode).inode));
   }
 
   makeNode(
@@ -166,7 +166,7 @@ class TartanFileSystem implements FileSystem {
   }
 
   openDirectory(inode: number, _caller: Caller): number {
-    return this.#handles.openDirectory(directoryInode(this.#metadata, inode).inode);
+    return this.#look(() => this.#handles.openDirectory(directoryInode(this.#metadata, inode).inode));
   }
 
   readDirectory(
@@ -194,7 +194,7 @@ class TartanFileSystem implements FileSystem {
   // Attributes
 
   getAttributes(inode: number): Attributes {
-    return this.#names.attributes(this.#names.inode(inode));
+    return this.#look(() => this.#names.attributes(this.#names.inode(inode)));
   }
 
   setAttributes(inode: number, changes: AttributeChanges, _caller: Caller): MaybePromise<Attributes> {
@@ -223,7 +223,7 @@ class TartanFileSystem implements FileSystem {
   }
 
   getXattr(inode: number, name: string): Uint8Array {
-    const value = this.#metadata.getXattr(this.#names.inode(inode).inode, name);
+    const value = this.#look(() => this.#metadata.getXattr(this.#names.inode(inode).inode, name));
     if (value === undefined) throw posixOutcome('ENODATA');
     return value;
   }
@@ -236,7 +236,7 @@ class TartanFileSystem implements FileSystem {
   }
 
   listXattrs(inode: number): readonly string[] {
-    return this.#metadata.listXattrs(this.#names.inode(inode).inode);
+    return this.#look(() => this.#metadata.listXattrs(this.#names.inode(inode).inode));
   }
 
   removeXattr(inode: number, name: string): MaybePromise<void> {
@@ -246,7 +246,7 @@ class TartanFileSystem implements FileSystem {
   // Open files
 
   open(inode: number, flags: number, _caller: Caller): MaybePromise<number> {
-    const state = this.#inodes.state(inode);
+    const state = this.#look(() => this.#inodes.state(inode));
     if ((flags & O_TRUNC) === 0) return this.#handles.open(state);
     return this.#mutate(() => {
       const cut = this.#shape.truncate(this.#inodes.state(inode), 0, modificationTimes(this.#now()));
@@ -310,7 +310,7 @@ class TartanFileSystem implements FileSystem {
     landed: boolean,
   ): MaybePromise<void> {
     if (this.#readOnly) throw posixOutcome('EROFS');
-    const state = this.#inodes.state(inode);
+    const state = this.#look(() => this.#inodes.state(inode));
     try {
       const done = this.#writes.write(state, offsetBytes, data, landed);
       return done instanceof Promise ? done.catch(rethrow) : done;
@@ -335,8 +335,10 @@ class TartanFileSystem implements FileSystem {
   }
 
   fsyncDirectory(inode: number, _handle: number): MaybePromise<void> {
-    directoryInode(this.#metadata, inode);
-    return withErrno(() => this.#flusher.fsync(undefined));
+    return withErrno(() => {
+      directoryInode(this.#metadata, inode);
+      return this.#flusher.fsync(undefined);
+    });
   }
 
   fallocate(
@@ -394,6 +396,15 @@ class TartanFileSystem implements FileSystem {
       this.#readAhead.close();
       this.#flusher.close();
       this.#metadata.onSegmentDead = undefined;
+    }
+  }
+
+  /** In this turn, and changes nothing. A primary that was deposed cannot answer either. */
+  #look<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      return rethrow(error);
     }
   }
 
