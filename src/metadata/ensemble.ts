@@ -41,6 +41,8 @@ export class Ensemble {
   readonly #onCommitted: (sequence: number) => void;
   #changing: Promise<void> | undefined;
   #joining: readonly Member[] = [];
+  #coordinatorIsAway = false;
+  #coordinatorMissedMs = Number.NEGATIVE_INFINITY;
   trouble: MetadataUnavailable | undefined;
   /** Called when an ensemble was formed. */
   onFormed: () => void = () => undefined;
@@ -103,18 +105,53 @@ export class Ensemble {
   }
 
   async #change(): Promise<void> {
-    const timer = this.#options.platform.timers.after(TROUBLE_AFTER_MS, () => {
+    const { timers } = this.#options.platform;
+    const tell = (): void => {
+      const waitMs = this.#patienceMs();
+      if (waitMs > 0) {
+        timer = timers.after(waitMs, tell);
+        return;
+      }
       this.trouble = new MetadataUnavailable('no ensemble of storage nodes can take the journal');
       this.journal.rejectWaiters(this.trouble);
-    });
+    };
+    let timer = timers.after(TROUBLE_AFTER_MS, tell);
     try {
       for (;;) {
         await this.journal.quiesce();
         if (this.journal.stopped !== undefined || (await this.#tryChange())) break;
-        await this.#options.platform.timers.sleep(RETRY_MS);
+        await timers.sleep(RETRY_MS);
       }
     } finally {
       timer.cancel();
+    }
+  }
+
+  /**
+   * How much longer nothing fails, though there is no ensemble. A coordinator that is away is no loss of nodes: while one of the members can be
+   * reached, whoever waits goes on waiting until it is back.
+   */
+  #patienceMs(): number {
+    const { clock } = this.#options.platform;
+    if (![...this.journal.members, ...this.#joining].some((member) => member.client.isUp)) return 0;
+    if (this.#coordinatorIsAway) this.#coordinatorMissedMs = clock.monotonicMs();
+    return this.#coordinatorMissedMs + TROUBLE_AFTER_MS - clock.monotonicMs();
+  }
+
+  /** Every call to the coordinator. It counts as away from before it is asked until it answers. */
+  async #asked<T>(call: Promise<T>): Promise<T> {
+    const wasAway = this.#coordinatorIsAway;
+    this.#coordinatorIsAway = true;
+    try {
+      const answer = await call;
+      this.#coordinatorIsAway = false;
+      return answer;
+    } catch (error) {
+      // Once for each outage: there are many attempts.
+      if (!wasAway && error instanceof CoordinatorUnavailable) {
+        this.#options.platform.log.warn('coordinator-unavailable', { why: error.message });
+      }
+      throw error;
     }
   }
 
@@ -145,7 +182,6 @@ export class Ensemble {
       return true;
     } catch (error) {
       if (!(error instanceof CoordinatorUnavailable)) throw error;
-      this.#options.platform.log.warn('coordinator-unavailable', { why: error.message });
       return false;
     }
   }
@@ -153,7 +189,7 @@ export class Ensemble {
   /** The coordinator's record, if it is this primary's. A term that was won without hearing of it is taken over. */
   async #ownRecord(): Promise<CoordinatorEntry | undefined> {
     const { journal } = this;
-    const entry = await this.#options.coordinator.get(coordinatorKeys.manager);
+    const entry = await this.#asked(this.#options.coordinator.get(coordinatorKeys.manager));
     const record = entry && decodeManagerRecord(entry.value);
     if (entry === undefined || record === undefined || record.primary !== this.#options.primary) {
       this.#deposed(record?.term ?? journal.term);
@@ -242,10 +278,8 @@ export class Ensemble {
       members: members.map((member) => member.client.nodeId),
     };
     const { coordinator } = this.#options;
-    const swapped = await coordinator.compareAndSwap(
-      coordinatorKeys.manager,
-      entry.version,
-      encodeRecord(record),
+    const swapped = await this.#asked(
+      coordinator.compareAndSwap(coordinatorKeys.manager, entry.version, encodeRecord(record)),
     );
     return swapped !== undefined;
   }

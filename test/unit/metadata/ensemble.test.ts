@@ -1,6 +1,6 @@
 import { cpSync, rmSync } from 'node:fs';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { coordinatorKeys } from '../../../src/cluster/coordinator.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { CoordinatorUnavailable, coordinatorKeys } from '../../../src/cluster/coordinator.ts';
 import { decodeManagerRecord } from '../../../src/cluster/node-record.ts';
 import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
@@ -163,6 +163,25 @@ test('without any member calls fail after a while, and everything goes on when o
   expect(elsewhere.lookup(1, 'waits')).toBeDefined();
 });
 
+test('while the coordinator is away a lost member makes calls wait, and none fails', async () => {
+  const manager = await open();
+  const ids = members(manager);
+  const outage = vi.spyOn(cluster.coordinator, 'get').mockRejectedValue(new CoordinatorUnavailable('away'));
+  cluster.node(ids[0]!).cut();
+  create(manager, 'waits');
+  let settled = false;
+  const synced = manager.sync().finally(() => {
+    settled = true;
+  });
+  // Longer than a loss of nodes would be waited for.
+  await new Promise((resolve) => setTimeout(resolve, 4000));
+  expect(manager.trouble).toBeUndefined();
+  expect(settled).toBe(false);
+  outage.mockRestore();
+  await synced;
+  expect(members(manager)).not.toContain(ids[0]);
+});
+
 test('an own view that is lost is copied from a member, journal entries on top', async () => {
   const old = await open();
   create(old, 'checkpointed');
@@ -306,4 +325,43 @@ test('of two mounts that open at once one wins and the other cannot commit', asy
 test('opening without any node says so', async () => {
   for (const node of cluster.links.values()) node.cut();
   await expect(open({ waitMs: 100 })).rejects.toThrow(MetadataUnavailable);
+});
+
+test('a primary does not append over a connection that was made anew before it has asked who reigns', async () => {
+  const old = await open({ deaf: true });
+  create(old, 'before');
+  await old.sync();
+  const ids = members(old);
+  const [forgetful, ...others] = ids;
+  const manager = await open({ directory: 'elsewhere' });
+  create(manager, 'acknowledged');
+  await manager.sync();
+  // A node that lost what it promised, as far as the old primary can tell: it is back where that one knew it.
+  const node = cluster.node(forgetful!);
+  const appended: number[] = [];
+  node.cut();
+  node.reconnect();
+  for (const id of [forgetful!, ...others]) {
+    cluster.node(id).onCall = (method) => {
+      if (method === rpcMethods.journalAppend) appended.push(id);
+    };
+  }
+  expect(() => {
+    create(old, 'too late');
+    return old.trouble;
+  }).not.toThrow();
+  await expect(old.sync()).rejects.toThrow(Deposed);
+  expect(appended).not.toContain(forgetful);
+});
+
+test('nodes that hold a journal are not formatted because the coordinator knows of none', async () => {
+  const manager = await open();
+  create(manager, 'kept');
+  await managers.pop()!.close();
+  const entry = (await cluster.coordinator.get(coordinatorKeys.manager))!;
+  await cluster.coordinator.delete(coordinatorKeys.manager);
+  await expect(open({ directory: 'elsewhere' })).rejects.toThrow('hold a journal of this volume');
+  await cluster.coordinator.delete(coordinatorKeys.manager);
+  await cluster.coordinator.put(coordinatorKeys.manager, entry.value);
+  expect((await open({ directory: 'third' })).lookup(1, 'kept')).toBeDefined();
 });
