@@ -23,13 +23,16 @@ export function readSafe(bytes: Buffer, offset: number): number {
 }
 
 export function writeSafe(bytes: Buffer, value: number, offset: number): void {
-  assert(Number.isSafeInteger(value) && value >= 0, `not a safe unsigned integer: ${value}`);
+  assert(Number.isSafeInteger(value) && value >= 0, 'a safe unsigned integer');
   writeSafeU64(bytes, value, offset);
 }
 
 /** Reserved bytes have to be zero, so that a later version may give them a meaning. */
 export function mustBeZero(bytes: Buffer, from: number, to: number): void {
-  for (let i = from; i < to; i++) must(bytes[i] === 0, `reserved byte ${i} is not zero`);
+  for (let i = from; i < to; i++) {
+    // The message is made for a refusal only: this runs for every record.
+    if (bytes[i] !== 0) throw new FormatError(`reserved byte ${i} is not zero`);
+  }
 }
 
 /** The same bytes as a Buffer, without a copy. */
