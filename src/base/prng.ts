@@ -56,7 +56,7 @@ export class Prng {
 
   /** Uniform integer in [0, bound), bound at most 2^32: what would favour small results is drawn again. */
   below(bound: number): number {
-    assert(Number.isInteger(bound) && bound >= 1 && bound <= TWO_32, `bound ${bound}`);
+    assert(Number.isInteger(bound) && bound >= 1 && bound <= TWO_32, 'a bound from 1 to 2^32');
     const limit = TWO_32 - (TWO_32 % bound);
     let drawn = this.next();
     while (drawn >= limit) drawn = this.next();

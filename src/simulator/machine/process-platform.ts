@@ -12,7 +12,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function processTimers(process: MachineProcess, clock: MachineClock): Timers {
   const after: Timers['after'] = (delayMs, run) => {
-    assert(delayMs <= LONGEST_TIMER_MS, `timer of ${delayMs} ms`);
+    assert(delayMs <= LONGEST_TIMER_MS, 'a timer of at most 2^31 - 1 ms');
     return process.timer(clock.virtualMs(Math.max(delayMs, SHORTEST_TIMER_MS)), run);
   };
   return {

@@ -42,7 +42,7 @@ export class EventScheduler implements Scheduler {
     owner: EventOwner | undefined,
     counted: boolean,
   ): ScheduledEvent {
-    assert(delayMs >= 0 && delayMs < Infinity, `delay ${delayMs}`);
+    assert(delayMs >= 0 && delayMs < Infinity, 'a delay from 0 that ends');
     const event = new ScheduledEvent(this.#nowMs + delayMs, this.#sequence++, run, owner, counted);
     if (counted && owner !== undefined) owner.liveTimers++;
     if (event.dueMs === this.#nowMs) this.#events.pushAtOnce(event);

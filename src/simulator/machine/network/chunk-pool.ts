@@ -19,7 +19,7 @@ export class ChunkPool {
   /** At least `lengthBytes` long, with anything in it. */
   take(lengthBytes: number): Buffer {
     const bits = Math.max(SMALLEST_BITS, 32 - Math.clz32(lengthBytes - 1));
-    assert(bits <= LARGEST_BITS, `chunk of ${lengthBytes} bytes`);
+    assert(bits <= LARGEST_BITS, 'a chunk that one segment needs');
     const chunk = this.#free[bits]!.pop();
     if (chunk === undefined) return Buffer.allocUnsafeSlow(2 ** bits);
     this.#freeBytes -= chunk.length;
