@@ -3,7 +3,7 @@
  * and holds everything that a sync acknowledged. A file that has become long is read back and begun anew.
  */
 import type { Workload, WorkloadContext } from '../contract.ts';
-import { finish, repeat } from './loop.ts';
+import { finish, pause, repeat } from './loop.ts';
 import { pattern } from './pattern.ts';
 import { caller, type Session } from './session.ts';
 import { TrackedFile } from './tracked-file.ts';
@@ -11,8 +11,6 @@ import { TrackedFile } from './tracked-file.ts';
 export interface AppendOptions {
   readonly files?: number;
   readonly maxFileBytes?: number;
-  /** Mean pause between two operations of one writer. */
-  readonly meanPauseMs?: number;
 }
 
 export class AppendWorkload implements Workload {
@@ -23,7 +21,7 @@ export class AppendWorkload implements Workload {
 
   constructor(name = 'append', options: AppendOptions = {}) {
     this.name = name;
-    this.#options = { files: 3, maxFileBytes: 512 * 1024, meanPauseMs: 5, ...options };
+    this.#options = { files: 2, maxFileBytes: 512 * 1024, ...options };
     this.#files = Array.from({ length: this.#options.files }, (_, index) => new TrackedFile(`log-${index}`));
     this.#keys = this.#files.map((_, index) => index + 1);
   }
@@ -47,7 +45,7 @@ export class AppendWorkload implements Workload {
   #write(context: WorkloadContext, index: number): Promise<void> {
     const file = this.#files[index]!;
     const dice = context.dice.fork(file.name);
-    const { maxFileBytes, meanPauseMs } = this.#options;
+    const { maxFileBytes } = this.#options;
     return repeat(context, this.name, async (session) => {
       await file.ready(session, await session.directory(this.name));
       if (file.sizeBytes > maxFileBytes) {
@@ -60,7 +58,7 @@ export class AppendWorkload implements Workload {
       if (dice.chance(0.7)) await file.fsync();
       if (dice.chance(0.1)) await file.readBack(dice.below(file.sizeBytes), 20_000);
       if (dice.chance(0.05)) await file.release();
-      await context.sleep(dice.exponential(meanPauseMs));
+      await pause(context, dice);
       return undefined;
     });
   }

@@ -7,14 +7,13 @@
  */
 import { RENAME_EXCHANGE } from '../../filesystem/file-system.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
-import { finish, repeat } from './loop.ts';
+import { finish, pause, repeat } from './loop.ts';
 import { caller, readBytes, type Session } from './session.ts';
 
 export interface BankOptions {
   readonly accounts?: number;
   readonly coins?: number;
   readonly tellers?: number;
-  readonly meanPauseMs?: number;
 }
 
 /** A name in an account's directory. Coins that are exchanged take each other's names. */
@@ -48,7 +47,7 @@ export class BankWorkload implements Workload {
 
   constructor(name = 'bank', options: BankOptions = {}) {
     this.name = name;
-    this.#options = { accounts: 5, coins: 24, tellers: 3, meanPauseMs: 3, ...options };
+    this.#options = { accounts: 5, coins: 24, tellers: 2, ...options };
     this.#coins = Array.from({ length: this.#options.coins }, (_, number) => {
       const place = { account: number % this.#options.accounts, name: `coin-${number}` };
       return { number, inode: 0, place, possible: new Set([key(place)]), isUnknown: false };
@@ -56,7 +55,7 @@ export class BankWorkload implements Workload {
   }
 
   async run(context: WorkloadContext): Promise<void> {
-    const { tellers, meanPauseMs } = this.#options;
+    const { tellers } = this.#options;
     if (!this.#isOpen) await repeat(context, this.name, (session) => this.#establish(session));
     if (!this.#isOpen) return;
     // Coins have one teller each; directories are shared.
@@ -66,7 +65,7 @@ export class BankWorkload implements Workload {
       return repeat(context, `${this.name}-${index}`, async (session) => {
         await this.#inspectAfterLoss(session);
         await this.#pay(session, dice, own);
-        await context.sleep(dice.exponential(meanPauseMs));
+        await pause(context, dice);
         return undefined;
       });
     };

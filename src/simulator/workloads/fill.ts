@@ -4,7 +4,7 @@
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { Workload, WorkloadContext } from '../contract.ts';
-import { finish, repeat } from './loop.ts';
+import { finish, pause, repeat } from './loop.ts';
 import { pattern } from './pattern.ts';
 import { Permitted, type Session } from './session.ts';
 import { TrackedFile } from './tracked-file.ts';
@@ -18,7 +18,6 @@ export interface FillOptions {
   readonly chunkBytes?: number;
   /** In all files; enough to fill the volume that the scenario has. */
   readonly mostBytes?: number;
-  readonly meanPauseMs?: number;
 }
 
 export class FillWorkload implements Workload {
@@ -33,7 +32,7 @@ export class FillWorkload implements Workload {
   constructor(name = 'fill', options: FillOptions = {}) {
     this.name = name;
     this.#options = {
-      ...{ fileBytes: 1024 * 1024, chunkBytes: 128 * 1024, mostBytes: 48 * 1024 * 1024, meanPauseMs: 1 },
+      ...{ fileBytes: 1024 * 1024, chunkBytes: 128 * 1024, mostBytes: 48 * 1024 * 1024 },
       ...options,
     };
   }
@@ -43,7 +42,7 @@ export class FillWorkload implements Workload {
       const directory = await session.directory(this.name);
       if (this.#deleting) await this.#delete(session, directory);
       else await this.#fill(session, directory, context);
-      await context.sleep(context.dice.exponential(this.#options.meanPauseMs));
+      await pause(context, context.dice);
       return undefined;
     });
   }

@@ -1,8 +1,16 @@
 /** The loop that workloads run: one session after the other, a step at a time, whatever happens to the mount. */
-import { MountLost, type WorkloadContext } from '../contract.ts';
+import { type Dice, MountLost, type WorkloadContext } from '../contract.ts';
 import { Permitted, Session } from './session.ts';
 
 const AFTER_PERMITTED_MS = 50;
+/** Operations come in bursts, so that a crash finds several under way or just done, with rest in between, so that a run is quick. */
+const REST_CHANCE = 0.15;
+const MEAN_REST_MS = 600;
+const MEAN_PAUSE_MS = 2;
+
+export function pause(context: WorkloadContext, dice: Dice): Promise<void> {
+  return context.sleep(dice.exponential(dice.chance(REST_CHANCE) ? MEAN_REST_MS : MEAN_PAUSE_MS));
+}
 
 /** Repeats `step` until the load stops or `step` returns true. It is called with a new session after each loss of the mount. */
 export async function repeat(

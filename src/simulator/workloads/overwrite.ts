@@ -1,7 +1,7 @@
 /** Random overwrites of one file, small and large, aligned and not, some synced, with reads in between: what a cleaner runs under. */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
-import { finish, repeat } from './loop.ts';
+import { finish, pause, repeat } from './loop.ts';
 import { pattern } from './pattern.ts';
 import type { Session } from './session.ts';
 import { TrackedFile } from './tracked-file.ts';
@@ -9,7 +9,6 @@ import { TrackedFile } from './tracked-file.ts';
 export interface OverwriteOptions {
   readonly regionBlocks?: number;
   readonly mostBlocks?: number;
-  readonly meanPauseMs?: number;
 }
 
 export class OverwriteWorkload implements Workload {
@@ -20,13 +19,13 @@ export class OverwriteWorkload implements Workload {
 
   constructor(name = 'overwrite', options: OverwriteOptions = {}) {
     this.name = name;
-    this.#options = { regionBlocks: 96, mostBlocks: 8, meanPauseMs: 4, ...options };
+    this.#options = { regionBlocks: 96, mostBlocks: 8, ...options };
   }
 
   run(context: WorkloadContext): Promise<void> {
     return repeat(context, this.name, async (session) => {
       await this.#step(session, context.dice);
-      await context.sleep(context.dice.exponential(this.#options.meanPauseMs));
+      await pause(context, context.dice);
       return undefined;
     });
   }

@@ -22,6 +22,7 @@ import {
   type Tree,
   treeOfModel,
 } from '../model/tree.ts';
+import { pause } from './loop.ts';
 import { modelOf } from './model-of.ts';
 import { permits, Session } from './session.ts';
 import { survivedUntilMs } from './tracked-file.ts';
@@ -69,6 +70,7 @@ export class PosixWorkload implements Workload {
       try {
         const { paired } = await this.#ready(context);
         await this.#step(context, paired);
+        await pause(context, context.dice);
       } catch (error) {
         if (!(error instanceof MountLost)) throw error;
       }

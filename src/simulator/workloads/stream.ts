@@ -3,7 +3,7 @@
  * contents, or after a truncation. Reads follow each other, so that they are read ahead.
  */
 import type { Workload, WorkloadContext } from '../contract.ts';
-import { finish, repeat } from './loop.ts';
+import { finish, pause, repeat } from './loop.ts';
 import { pattern } from './pattern.ts';
 import type { Session } from './session.ts';
 import { TrackedFile } from './tracked-file.ts';
@@ -11,7 +11,6 @@ import { TrackedFile } from './tracked-file.ts';
 export interface StreamOptions {
   readonly fileBytes?: number;
   readonly chunkBytes?: number;
-  readonly meanPauseMs?: number;
 }
 
 export class StreamWorkload implements Workload {
@@ -24,13 +23,13 @@ export class StreamWorkload implements Workload {
 
   constructor(name = 'stream', options: StreamOptions = {}) {
     this.name = name;
-    this.#options = { fileBytes: 1536 * 1024, chunkBytes: 128 * 1024, meanPauseMs: 1, ...options };
+    this.#options = { fileBytes: 1536 * 1024, chunkBytes: 128 * 1024, ...options };
   }
 
   run(context: WorkloadContext): Promise<void> {
     return repeat(context, this.name, async (session) => {
       await this.#step(session, context);
-      await context.sleep(context.dice.exponential(this.#options.meanPauseMs));
+      await pause(context, context.dice);
       return undefined;
     });
   }
