@@ -82,6 +82,10 @@ export class EnsembleWatch {
     const { nodeId } = client;
     try {
       if (!client.isUp) throw new MemberError('unreachable', `node ${nodeId} does not answer`);
+      if (!client.keepsPromise) {
+        journal.fail(member, new MemberError('unreachable', `node ${nodeId} is connected anew`));
+        return;
+      }
       const [state, replica] = [await client.journalState(), await client.replicaState()];
       if (this.#closed || !journal.members.includes(member)) return;
       this.#failedBeats.delete(nodeId);

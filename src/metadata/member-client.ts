@@ -4,7 +4,7 @@
  */
 
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
-import { RpcError, type RpcReply, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
+import { type RpcClient, RpcError, type RpcReply, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
 import { FormatError, readSafe } from '../format/fields.ts';
 import {
   decodeJournalState,
@@ -59,6 +59,8 @@ export class MemberError extends Error {
 export class MemberClient {
   readonly nodeId: number;
   readonly #links: NodeLinks;
+  /** The connection over which the node promised a term. */
+  #promised: RpcClient | undefined;
 
   constructor(links: NodeLinks, nodeId: number) {
     this.#links = links;
@@ -73,14 +75,26 @@ export class MemberClient {
     return this.link?.state === 'up';
   }
 
+  /**
+   * Is the connection still the one over which the node promised a term? Behind another one may be a node that was restarted and lost what it promised
+   * or held, or promised to another primary. So appends go over that connection only, and a new one has to begin with a fence.
+   */
+  get keepsPromise(): boolean {
+    return this.#promised !== undefined && this.#promised === this.link?.client;
+  }
+
   /** `body` is an encoded append request: the same bytes go to every member. */
   async append(body: Uint8Array): Promise<JournalState> {
+    if (!this.keepsPromise) throw this.#unreachable('connected anew');
     return decodeJournalState(await this.#call(rpcMethods.journalAppend, body, APPEND_TIMEOUT_MS));
   }
 
   /** The same for the many: one promise in all. Exactly one of the two is called, in a later turn of promises. */
   appendThen(body: Uint8Array, done: (lastSequence: number) => void, failed: (error: unknown) => void): void {
-    this.#send(rpcMethods.journalAppend, body, APPEND_TIMEOUT_MS).then(
+    const sent = this.keepsPromise
+      ? this.#send(rpcMethods.journalAppend, body, APPEND_TIMEOUT_MS)
+      : Promise.reject(this.#unreachable('connected anew'));
+    sent.then(
       (reply) => {
         let state: JournalState;
         try {
@@ -96,6 +110,7 @@ export class MemberClient {
   }
 
   async fence(term: number): Promise<JournalState> {
+    this.#promised = this.link?.client;
     return decodeJournalState(await this.#call(rpcMethods.journalFence, encodeTerm(term), APPEND_TIMEOUT_MS));
   }
 

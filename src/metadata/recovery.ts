@@ -127,6 +127,10 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
     const live = [...links.links.values()].filter((link) => link.state === 'up');
     const waitedMs = platform.clock.monotonicMs() - startMs;
     if (live.length > 0 && (live.length >= links.links.size || waitedMs >= STRAGGLER_MS)) {
+      await mustBeNew(
+        parts,
+        live.map(({ id }) => id),
+      );
       const chosen = chooseEnsemble(
         live.map(({ id, domain, freeBytes }) => ({ id, domain, freeBytes })),
         [],
@@ -140,6 +144,27 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
     if (waitedMs >= parts.waitMs) throw new MetadataUnavailable('no storage node can be reached');
     await platform.timers.sleep(POLL_MS);
   }
+}
+
+/**
+ * A coordinator that lost its record of the members must not make a new volume of one that is there. Journals that were emptied by an attempt that was
+ * cut short hold nothing.
+ */
+async function mustBeNew(parts: RecoveryParts, ids: readonly number[]): Promise<void> {
+  const holders: number[] = [];
+  for (const id of ids) {
+    try {
+      const { blank, firstSequence, endSequence } = await new MemberClient(parts.links, id).journalState();
+      if (!blank && (firstSequence > 1 || endSequence > 0)) holders.push(id);
+    } catch (error) {
+      checkStillFirst(error);
+      parts.platform.log.warn('journal-not-asked', { nodeId: id, why: error.message });
+    }
+  }
+  if (holders.length === 0) return;
+  throw new MetadataUnavailable(
+    `nodes ${holders.join(', ')} hold a journal of this volume, of which the coordinator knows nothing: it lost its records. Restore them from a backup`,
+  );
 }
 
 async function emptied(parts: RecoveryParts, chosen: readonly number[], term: number): Promise<number[]> {

@@ -61,6 +61,8 @@ export class JournalStore {
   #waiting: WaitingAppend[] = [];
   #draining: Promise<void> | undefined;
   #resetting: Promise<void> | undefined;
+  /** Not behind #term for longer than a fence takes, unless the disk fails. */
+  #durableTerm: number;
   #closing = false;
 
   private constructor(
@@ -75,6 +77,7 @@ export class JournalStore {
     this.#files = files;
     this.#index = index;
     this.#term = state.term;
+    this.#durableTerm = state.term;
     this.#durableSequence = index.lastSequence;
     this.#doubtfulEnd = doubtfulEnd;
     this.#blank = state.firstLap === NEVER_RESET && index.lastSequence === 0;
@@ -137,11 +140,12 @@ export class JournalStore {
   async fence(term: number): Promise<JournalState> {
     this.#mustServe();
     if (term < this.#term) throw fenced(term, this.#term);
-    if (term > this.#term) {
-      this.#term = term;
+    this.#term = term;
+    if (term > this.#durableTerm) {
       await this.#resetting?.catch(() => undefined); // its caller was told
       await this.#writer.idle();
       await this.#storeState();
+      this.#durableTerm = Math.max(this.#durableTerm, term);
     }
     await this.#writer.idle();
     return this.state();
@@ -451,7 +455,7 @@ function corrupt(sequence: number): StorageError {
 
 /**
  * Without a state that can be read the journal starts from what its files say, which counts as damaged or blank. That the promised term is forgotten
- * does no harm: whoever was connected before has to ask the coordinator before it comes back (docs/metadata-protocol.md).
+ * does no harm: primaries append only over the connection over which they fenced, after asking the coordinator (docs/metadata-protocol.md).
  */
 async function openState(
   platform: Platform,
