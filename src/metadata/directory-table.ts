@@ -124,9 +124,10 @@ export class DirectoryTable {
   /** A repair: the slot becomes `entry`, or nothing. */
   setSlot(parent: number, cookie: number, entry: EntryRecord | undefined): void {
     const old = this.#slot(parent, cookie);
+    this.#store({ ...(entry ?? { inode: 0, type: 0, overflow: false, name: '' }), parent, cookie });
+    // It need not be where a look-up finds it.
     if (old !== undefined) this.#names.delete(nameKey(parent, old.name));
     if (entry !== undefined) this.#names.delete(nameKey(parent, entry.name));
-    this.#store({ ...(entry ?? { inode: 0, type: 0, overflow: false, name: '' }), parent, cookie });
   }
 
   #store(entry: Entry): void {

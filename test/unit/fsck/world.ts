@@ -145,6 +145,10 @@ export class CheckWorld {
   /** Closes the file system and opens the metadata alone. */
   async rest(): Promise<void> {
     await this.#closeVolume();
+    await this.#openAtRest();
+  }
+
+  async #openAtRest(): Promise<void> {
     const options = this.#options();
     this.links = nodeLinks(this.platform, this.#coordinator, { key });
     await this.links.settle(3000);
@@ -153,6 +157,12 @@ export class CheckWorld {
       links: this.links,
       primary: `check-${this.#opened}`,
     });
+  }
+
+  /** Loses the primary's memory and its view, at rest: the next one replays the journal from a replica. */
+  async crash(): Promise<void> {
+    this.links.close();
+    await this.#openAtRest();
   }
 
   async #closeVolume(): Promise<void> {
@@ -210,24 +220,35 @@ export class CheckWorld {
   }
 }
 
-/** A volume with some of everything: directories, links, attributes, a deleted file, overwritten blocks. */
-export async function populated(): Promise<{
-  world: CheckWorld;
-  inodes: Record<'a' | 'b' | 'dir' | 'deep' | 'link', number>;
-}> {
-  const world = await CheckWorld.open();
+export interface Sample {
+  readonly top: number;
+  readonly a: number;
+  readonly b: number;
+  readonly dir: number;
+  readonly deep: number;
+  readonly link: number;
+}
+
+/** Some of everything in a directory of its own: directories, links, attributes, a deleted file. */
+export async function makeSample(world: CheckWorld, name: string, scale = 1): Promise<Sample> {
   const { fileSystem } = world.volume!;
-  const a = await world.writeFile('a', 300_000);
-  const b = await world.writeFile('b', 120_000);
-  const dir = (await fileSystem.makeDirectory(1, 'dir', 0o755, caller)).inode;
-  const deep = await world.writeFile('deep', 90_000, dir);
+  const top = (await fileSystem.makeDirectory(1, name, 0o755, caller)).inode;
+  const a = await world.writeFile('a', 300_000 * scale, top);
+  const b = await world.writeFile('b', 120_000 * scale, top);
+  const dir = (await fileSystem.makeDirectory(top, 'dir', 0o755, caller)).inode;
+  const deep = await world.writeFile('deep', 90_000 * scale, dir);
   const link = (await fileSystem.symbolicLink(dir, 'link', Buffer.from('../a'), caller)).inode;
   await fileSystem.link(a, dir, 'a-too', caller);
   await fileSystem.setXattr(b, 'user.colour', Buffer.from('red'), 0);
   await fileSystem.setXattr(b, 'user.shape', Buffer.from('round'), 0);
-  await world.writeFile('gone', 100_000);
+  await world.writeFile('gone', 100_000 * scale, top);
   await fileSystem.syncAll();
-  await fileSystem.unlink(1, 'gone', caller);
+  await fileSystem.unlink(top, 'gone', caller);
   await fileSystem.syncAll();
-  return { world, inodes: { a, b, dir, deep, link } };
+  return { top, a, b, dir, deep, link };
+}
+
+export async function populated(): Promise<{ world: CheckWorld; sample: Sample }> {
+  const world = await CheckWorld.open();
+  return { world, sample: await makeSample(world, 'sample') };
 }
