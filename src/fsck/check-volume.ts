@@ -21,6 +21,7 @@ import { checkFragments } from './check-fragments.ts';
 import { checkNames } from './check-names.ts';
 import { checkOrphans } from './check-orphans.ts';
 import { checkReach } from './check-reach.ts';
+import { checkReplicas } from './check-replicas.ts';
 import { checkSegments } from './check-segments.ts';
 import { type CheckSummary, type Finding, findingKinds } from './findings.ts';
 import { loadInodes, loadSegments, loadTotals } from './load.ts';
@@ -57,6 +58,7 @@ const checks: readonly Check[] = [
   checkSegments,
   checkFragments,
   checkOrphans,
+  checkReplicas,
 ];
 
 /** Paths in what a check reports are right only when it is over. */

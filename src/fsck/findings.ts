@@ -59,7 +59,6 @@ export const findingKinds = {
   'fragment-orphan': { severity: 'note', advice: 'the next mount frees it, or --repair' },
   'parity-wrong': { severity: 'error', advice: WITH_REPAIR },
   'summary-wrong': { severity: 'error', advice: 'read the files in it, and write them anew' },
-  'journal-member-behind': { severity: 'warning', advice: 'start the node, then run it again' },
   'journal-damaged': { severity: 'error', advice: 'mount the volume: the member is filled again' },
   'journal-differs': { severity: 'error', advice: 'mount the volume: the member is filled again' },
   'replica-incomplete': { severity: 'warning', advice: 'mount the volume: the replica is filled again' },

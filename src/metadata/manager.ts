@@ -18,6 +18,7 @@ import { ExtentSearch } from './extent-search.ts';
 import { S_IFLNK, S_IFMT } from './inode-rules.ts';
 import { MAX_UNCOMMITTED_BYTES } from './journal.ts';
 import { type JournalReport, journalReport } from './journal-report.ts';
+import type { MemberClient } from './member-client.ts';
 import {
   type BlockMap,
   Deposed,
@@ -36,6 +37,7 @@ import * as namespace from './namespace.ts';
 import { rename } from './namespace-rename.ts';
 import type { Recruiter } from './recruiter.ts';
 import { listSegments } from './segment-listing.ts';
+import { installSnapshot } from './snapshot.ts';
 import type { MetadataState } from './state.ts';
 import type { StateReader } from './state-reader.ts';
 import { openStateView, type StateView } from './state-view.ts';
@@ -404,6 +406,17 @@ export class PrimaryManager implements MetadataManager {
     const release = await checkpointer.hold();
     try {
       return openStateView(store);
+    } finally {
+      release();
+    }
+  }
+
+  /** Replaces a node's replica by what this primary has. Rejects with MemberError when the node cannot. */
+  async refillReplica(client: MemberClient): Promise<void> {
+    const { checkpointer, store, ensemble } = this.#parts;
+    const release = await checkpointer.hold();
+    try {
+      await installSnapshot(client, ensemble.journal.term, store);
     } finally {
       release();
     }

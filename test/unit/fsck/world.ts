@@ -5,11 +5,13 @@
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
+import { coordinatorKeys, type ManagerRecord } from '../../../src/cluster/coordinator.ts';
 import {
   type EmbeddedCoordinator,
   openEmbeddedCoordinator,
 } from '../../../src/cluster/coordinator-embedded.ts';
 import { nodeLinks } from '../../../src/cluster/node-links.ts';
+import { encodeRecord } from '../../../src/cluster/node-record.ts';
 import type { NodeLinks } from '../../../src/cluster/nodes.ts';
 import { rpcMethods } from '../../../src/cluster/rpc.ts';
 import { openVolume, type Volume } from '../../../src/filesystem/volume.ts';
@@ -117,6 +119,10 @@ export class CheckWorld {
     await from.fragments.get({ segmentId, position, generation }, 0, fragmentBlocks, payload);
     const description = await from.fragments.describe({ segmentId, position });
     await this.#nodes.get(toNode)!.fragments.put({ ...description, term: this.metadata.term }, payload);
+  }
+
+  async tellCoordinator(record: ManagerRecord): Promise<void> {
+    await this.#coordinator.put(coordinatorKeys.manager, encodeRecord(record));
   }
 
   get nodes(): ReadonlyMap<number, StorageNode> {
