@@ -222,11 +222,15 @@ export interface ClusterView {
   readonly parityFragments: number;
   /** Of the mount that serves now. */
   readonly mount: MountedFileSystem | undefined;
+  /** Another mount is opening the volume, so that this one may be deposed without knowing. */
+  readonly takingOver: boolean;
   /** `storage` is undefined while the node does not run. */
   readonly nodes: readonly {
     readonly id: number;
     readonly machine: SimulatedMachine;
     readonly storage: StorageNode | undefined;
+    /** The disk did, at least once, what a good one does not; the loss of power is no lie. */
+    readonly diskHasLied: boolean;
   }[];
   /** The engine itself, while its process runs. */
   readonly coordinator: EmbeddedCoordinator | undefined;

@@ -126,11 +126,16 @@ export class SimulatedCluster implements ClusterView {
       id: index + 1,
       machine: service.machine,
       storage: service.running,
+      diskHasLied: service.machine.disk.counters.faults > service.machine.disk.counters.powerLosses,
     }));
   }
 
   get mount(): MountedFileSystem | undefined {
     return this.#mounted?.alive === true ? this.#mounted : undefined;
+  }
+
+  get takingOver(): boolean {
+    return this.#beingDeposed !== undefined && this.#beingDeposed === this.#mounted;
   }
 
   get activeMount(): Service<Volume> {

@@ -174,9 +174,10 @@ export class FaultInjector {
     const old = cluster.activeMount;
     const { mount } = cluster;
     const { faults } = this.#world.network;
-    const others = cluster.nodeServices.map((service) => service.machine.name);
     const mine = old.machine.name;
-    const isCut = how === 0 && !cluster.shape.oneMachine;
+    const isCut = (how === 0 || how === 3) && !cluster.shape.oneMachine;
+    const from = how === 0 ? cluster.nodeServices : [cluster.coordinatorService];
+    const others = from.map((service) => service.machine.name);
     if (isCut) faults.partition([mine], others);
     if (how === 1) old.freeze();
     cluster.takeOver();

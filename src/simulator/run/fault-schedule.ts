@@ -119,7 +119,7 @@ export class FaultScheduler {
           amount: Math.round((dice.unit() - 0.5) * 20_000),
         };
       case 'take-over':
-        return { ...base, target: MOUNT, amount: dice.below(3) };
+        return { ...base, target: MOUNT, amount: dice.below(4) };
       case 'blackout':
         return { ...base, target: 'all' };
       default:

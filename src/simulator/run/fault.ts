@@ -34,7 +34,8 @@ export type FaultKind =
   | 'corrupt-database'
   /** The target's wall clock jumps by `amount` milliseconds, either way. */
   | 'clock-jump'
-  /** The other mount takes the volume over while the present one is cut off (amount 0), frozen (1) or well (2). */
+  /** The other mount takes the volume over while the present one is cut off from the nodes (amount 0), frozen (1), well (2), or cut off
+   * from the coordinator (3). */
   | 'take-over'
   /** Every machine loses its power at once. */
   | 'blackout';
