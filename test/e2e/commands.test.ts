@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
-import { TestVolume, tartan, tartanCommand } from './support/volume.ts';
+import { killProcess, TestVolume, tartan, tartanCommand } from './support/volume.ts';
 
 const isMounted = (path: string): boolean =>
   readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
@@ -78,9 +78,9 @@ describe('a volume', () => {
     expect(volume.status()).toMatchObject({ health: 'healthy' });
   });
 
-  test('goes on when its supervisor is killed, and the next command brings one back', () => {
+  test('goes on when its supervisor is killed, and the next command finds one that knows everything', () => {
     const before = volume.status();
-    process.kill(before.supervisor.pid ?? 0, 'SIGKILL');
+    killProcess(before.supervisor.pid);
     writeFileSync(volume.path('unsupervised'), 'written');
     expect(readFileSync(volume.path('unsupervised'), 'utf8')).toBe('written');
     const after = volume.status();
@@ -90,10 +90,29 @@ describe('a volume', () => {
     expect(idsAndPids(after)).toEqual(idsAndPids(before));
   });
 
+  test('syncs what is written after its supervisor and a journal member are killed together', () => {
+    const { supervisor, manager, nodes } = volume.status();
+    const member = nodes.find(({ id }) => id === manager.replicas[0]?.node);
+    killProcess(supervisor.pid);
+    killProcess(member?.pid);
+    writeFileSync(volume.path('alone'), 'synced', { flush: true });
+    volume.up();
+    expect(volume.status().health).toBe('healthy');
+  });
+
+  test('has a supervisor again though nobody gives a command', async () => {
+    const before = volume.status().supervisor.pid;
+    killProcess(before);
+    const pidFile = join(volume.state, 'run', 'supervisor.pid');
+    const pid = () => (JSON.parse(readFileSync(pidFile, 'utf8')) as { pid: number }).pid;
+    await expect.poll(pid, { timeout: 20_000 }).not.toBe(before);
+    expect(volume.status().supervisor.pid).toBe(pid());
+  });
+
   test('is mounted again by up when its mount process was killed', () => {
     writeFileSync(volume.path('survivor'), 'x');
     execFileSync('sync', ['-f', volume.mountPoint]);
-    process.kill(volume.status().mounts[0]?.pid ?? 0, 'SIGKILL');
+    killProcess(volume.status().mounts[0]?.pid);
     volume.up();
     expect(readFileSync(volume.path('survivor'), 'utf8')).toBe('x');
   });
@@ -141,8 +160,8 @@ describe('a volume that is told to', () => {
     writeFileSync(volume.path('file'), 'x');
     execFileSync('sync', ['-f', volume.mountPoint]);
     const before = volume.status();
-    process.kill(before.nodes[0]?.pid ?? 0, 'SIGKILL');
-    process.kill(before.mounts[0]?.pid ?? 0, 'SIGKILL');
+    killProcess(before.nodes[0]?.pid);
+    killProcess(before.mounts[0]?.pid);
     await expect.poll(() => volume.status().health, { timeout: 20_000 }).toBe('healthy');
     const after = volume.status();
     expect(after.nodes[0]?.pid).not.toBe(before.nodes[0]?.pid);

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { recordBytes } from './support/records.mjs';
-import { TestVolume } from './support/volume.ts';
+import { killProcess, TestVolume } from './support/volume.ts';
 
 const writerProgram = fileURLToPath(new URL('./support/acknowledged-writer.mjs', import.meta.url));
 const FILES = 3;
@@ -76,7 +76,7 @@ describe('kill -9 of the mount process alone', () => {
       mkdirSync(directory);
       const writer = startWriter(directory);
       await sleep(500);
-      process.kill(volume.status().mounts[0]?.pid ?? 0, 'SIGKILL');
+      killProcess(volume.status().mounts[0]?.pid);
       await writer.ended;
       volume.up();
       for (const [file, count] of writer.acknowledged.entries()) {

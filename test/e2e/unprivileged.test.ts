@@ -4,7 +4,7 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
-import { TestVolume, tartanCommand } from './support/volume.ts';
+import { killProcess, TestVolume, tartanCommand } from './support/volume.ts';
 
 const NOBODY = 65534;
 
@@ -65,7 +65,7 @@ describe('an ordinary user', () => {
     expect(tartanAsNobody('up', '--nodes', '3')).toMatchObject({ status: 0 });
     shellAsNobody('cd ~/tartan; echo kept > file; sync file');
     const { mounts } = JSON.parse(tartanAsNobody('status', '--json').stdout) as StatusReport;
-    process.kill(mounts[0]?.pid ?? 0, 'SIGKILL');
+    killProcess(mounts[0]?.pid);
     expect(tartanAsNobody('up')).toMatchObject({ status: 0 });
     expect(shellAsNobody('cat ~/tartan/file')).toBe('kept\n');
   });

@@ -30,6 +30,7 @@ import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-f
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { runLongLived } from './long-running.ts';
 import type { StartupReporter } from './startup-report.ts';
+import { keepSupervisor } from './supervisor-keeper.ts';
 
 const MOUNT = 'mount';
 
@@ -40,8 +41,13 @@ export async function runMountProcess(layout: VolumeLayout, settings: MountSetti
     log,
     logFile: layout.logFile(MOUNT),
     start: async (reporter) => {
+      const letSupervisorGo = keepSupervisor(layout, log);
       try {
-        return await startMount(realPlatform({ log }), layout, settings, reporter);
+        const close = await startMount(realPlatform({ log }), layout, settings, reporter);
+        return async () => {
+          await close();
+          letSupervisorGo();
+        };
       } catch (error) {
         throw mountFailure(error);
       }

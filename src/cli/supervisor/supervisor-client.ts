@@ -99,8 +99,8 @@ export async function ensureSupervisor(platform: Platform, layout: VolumeLayout)
   throw failure ?? new CommandFailure(exitCodes.unavailable, 'the supervisor does not answer');
 }
 
-/** Resolves when it is ready, or with what it failed with. */
-function startSupervisor(layout: VolumeLayout): Promise<CommandFailure | undefined> {
+/** Resolves when it is ready, or with what it failed with: `unavailable` if another one runs. */
+export function startSupervisor(layout: VolumeLayout): Promise<CommandFailure | undefined> {
   return new Promise((resolve) => {
     let failure: CommandFailure | undefined;
     launch({

@@ -17,6 +17,12 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+/** kill -9 of a process that has to be there: process 0 would be the whole test run. */
+export function killProcess(pid: number | null | undefined): void {
+  if (typeof pid !== 'number' || pid <= 1) throw new Error(`there is no process ${pid} to kill`);
+  process.kill(pid, 'SIGKILL');
+}
+
 /** Runs `tartan`. */
 export function tartan(...args: string[]): Outcome {
   const { status, stdout, stderr } = spawnSync(process.execPath, [tartanCommand, ...args], {
