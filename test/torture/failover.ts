@@ -103,11 +103,15 @@ function stepsFor(volume: TortureVolume, ids: readonly number[]): Step[] {
   return [...ids.map(kill), supervisor, ...ids.map(freeze)];
 }
 
+async function journalMembers(volume: TortureVolume): Promise<number[]> {
+  return (await volume.status()).manager.replicas.map((replica) => replica.node);
+}
+
 /** Members of the journal change as nodes come and go. */
 async function describe(step: Step, volume: TortureVolume): Promise<string> {
   if (step.node === undefined) return step.name;
-  const { manager } = await volume.status();
-  return `${step.name} node ${step.node}${manager.replicas.includes(step.node) ? ' (journal)' : ''}`;
+  const members = await journalMembers(volume);
+  return `${step.name} node ${step.node}${members.includes(step.node) ? ' (journal)' : ''}`;
 }
 
 export async function measureFailover(volume: TortureVolume, log: EventLog): Promise<void> {
@@ -123,9 +127,9 @@ export async function measureFailover(volume: TortureVolume, log: EventLog): Pro
       log.say(`${title.padEnd(28)} ${gaps.join('   ')}`);
     };
     say('longest gap without a fault');
-    const { manager } = await volume.status();
-    const others = volume.nodeIds.filter((id) => !manager.replicas.includes(id));
-    for (const step of stepsFor(volume, [...manager.replicas, ...others])) {
+    const members = await journalMembers(volume);
+    const others = volume.nodeIds.filter((id) => !members.includes(id));
+    for (const step of stepsFor(volume, [...members, ...others])) {
       const name = await describe(step, volume);
       step.away();
       await sleep(AWAY_MS);

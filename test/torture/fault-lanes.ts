@@ -1,5 +1,6 @@
 /** Carries the schedule out: takes processes away and brings them back, until it is told to end; then everything is brought back. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { exitCodes } from '../../src/cli/failure.ts';
 import { nodeProcessName } from '../../src/cli/volume/volume-layout.ts';
 import { Away } from './away.ts';
 import type { EventLog } from './event-log.ts';
@@ -81,6 +82,7 @@ export class FaultLanes {
       if (code === 0) return;
       const reason = stderr.trim().split('\n').at(-1);
       this.#log.say(`tartan ${args.join(' ')}: ${code}, ${reason}`);
+      if (code === exitCodes.internal) throw new Error(`tartan ${args.join(' ')} met a defect: ${stderr}`);
       if (performance.now() - startMs > COMMAND_PATIENCE_MS) {
         throw new Error(`tartan ${args.join(' ')} goes on failing with ${code}: ${reason}`);
       }

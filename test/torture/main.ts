@@ -23,9 +23,11 @@ async function main(options: TortureOptions): Promise<number> {
   log.say(`${replay(options)}   in ${volume.base}`);
   const torture = new Torture(volume, log, options);
   let keptLogs: string | undefined;
-  const clean = async (): Promise<void> => {
+  let cleaning: Promise<void> | undefined;
+  const clean = (): Promise<void> => {
     torture.close();
-    await volume.destroy(keptLogs);
+    cleaning ??= volume.destroy(keptLogs);
+    return cleaning;
   };
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.once(name, () => void clean().finally(() => process.exit(EXIT_INTERRUPTED)));
