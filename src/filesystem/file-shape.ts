@@ -196,7 +196,7 @@ export class FileShape {
 
   async #zeroInBlock(state: InodeState, block: number, from: number, to: number): Promise<void> {
     const zeroed = await this.#writes.zeroedBlock(state, block, from, to);
-    if (zeroed !== undefined) this.#writes.appendBlocks(state, block, zeroed);
+    if (zeroed !== undefined) await this.#writes.appendBlocks(state, block, zeroed);
   }
 }
 

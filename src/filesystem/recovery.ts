@@ -18,7 +18,6 @@ export async function recoverInline(
     if (committed === undefined) continue;
     metadata.mapBlocks(inode, fileBlock, 1, map);
     if (map.segmentIds[0] !== segmentId || map.blockIndexes[0] !== blockIndex) continue;
-    await writes.whenRoom();
-    writes.appendBlocks(inodes.add(committed), fileBlock, bytes);
+    await writes.appendBlocks(inodes.add(committed), fileBlock, bytes);
   }
 }

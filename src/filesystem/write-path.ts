@@ -123,10 +123,7 @@ export class WritePath {
     this.#claim(state, firstBlock, this.#writer.append(state.inode, firstBlock, blocks), endBytes);
   }
 
-  /**
-   * The block with [from, to) of it set to zero, and room to append it in this turn: for truncation and holes. The caller holds the
-   * file's lock. Undefined: it is a hole.
-   */
+  /** The block with [from, to) of it set to zero: for truncation and holes. The caller holds the file's lock. Undefined: it is a hole. */
   async zeroedBlock(
     state: InodeState,
     fileBlock: number,
@@ -136,24 +133,24 @@ export class WritePath {
     const block = Buffer.allocUnsafe(BLOCK_BYTES);
     if (!(await this.#reads.copyBlock(state, fileBlock, block))) return undefined;
     block.fill(0, from, to);
-    await this.whenRoom();
     return block;
   }
 
-  /**
-   * Appends whole blocks in this turn, inside the file's size, leaving its times.
-   * The caller made sure that there is room and holds the lock.
-   */
-  appendBlocks(state: InodeState, firstBlock: number, blocks: Uint8Array): void {
+  /** Appends whole blocks inside the file's size, leaving its times, as soon as there is room. The caller holds the lock. */
+  async appendBlocks(state: InodeState, firstBlock: number, blocks: Uint8Array): Promise<void> {
+    for (let wait = this.#room(); wait !== undefined; wait = this.#room()) await wait;
     this.#data.claim(state, firstBlock, this.#writer.append(state.inode, firstBlock, blocks), 0);
     this.#flusher.appended();
   }
 
-  async whenRoom(): Promise<void> {
-    while (this.#writer.landing() === undefined) {
-      if (this.#writer.trouble !== undefined) throw this.#writer.trouble;
-      await this.#writer.whenRoom();
-    }
+  /**
+   * undefined: there is room for a request, in this turn. To be asked again after each wait: others who waited for the same room may have
+   * taken it.
+   */
+  #room(): Promise<void> | undefined {
+    if (this.#writer.landing() !== undefined) return undefined;
+    if (this.#writer.trouble !== undefined) throw this.#writer.trouble;
+    return this.#writer.whenRoom();
   }
 
   #claim(state: InodeState, firstBlock: number, placements: readonly Placement[], endBytes: number): void {
@@ -191,9 +188,9 @@ export class WritePath {
       await this.#reads.copyBlock(state, edges.tail, blocks.subarray(-BLOCK_BYTES));
     place(blocks, offsetBytes - firstBlock * BLOCK_BYTES, [bytes], edges);
     for (let at = 0; at < blockCount; at += APPEND_BLOCKS) {
-      await this.whenRoom();
       const count = Math.min(APPEND_BLOCKS, blockCount - at);
       const piece = blocks.subarray(at * BLOCK_BYTES, (at + count) * BLOCK_BYTES);
+      for (let wait = this.#room(); wait !== undefined; wait = this.#room()) await wait;
       this.#claim(state, firstBlock + at, this.#writer.append(state.inode, firstBlock + at, piece), endBytes);
     }
   }

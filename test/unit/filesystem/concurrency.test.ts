@@ -77,3 +77,26 @@ it('operations that overlap in time take effect in the order they came', async (
     { interruptAfterTimeLimit: 100_000, numRuns: Number(process.env.MODEL_RUNS ?? 80) },
   );
 });
+
+it('writers that waited for the same room each get their own', async () => {
+  for (let seed = 0; seed < 6; seed++) {
+    const world = await World.open(smallWorld(seed));
+    const { fileSystem, writer } = world;
+    writer.latencyTurns = 3 + seed;
+    const files = [];
+    for (let file = 0; file < 6; file++)
+      files.push(await fileSystem.create(1, `f${file}`, 0o644, 0, root));
+    for (let round = 0; round < 4; round++) {
+      const writes = files.map(async ({ attributes, handle }, file) => {
+        await fileSystem.write(attributes.inode, handle, 1, [Buffer.alloc(300_000, 1 + round + file)], false);
+        await fileSystem.fallocate(attributes.inode, handle, 3, 100, 50_000);
+      });
+      await Promise.all(writes);
+    }
+    for (const [file, { attributes, handle }] of files.entries()) {
+      const found = await readAll(fileSystem, attributes.inode, handle, 0, 400_000);
+      expect(found.subarray(50_100).equals(Buffer.alloc(300_001 - 50_100, 4 + file))).toBe(true);
+    }
+    writer.close();
+  }
+});
