@@ -1,14 +1,17 @@
 /**
- * `npm test`: makes the clone runnable with all that tests need, then lint, types and every test. `--node24` runs the unit tests once more on
+ * `npm test`: makes the clone runnable with all that tests need, then lint, types, every test, and simulated runs. `--node24` runs the unit tests once more on
  * Node 24. The last line counts: `N passed, N failed`.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { root, setUp } from './setup.mjs';
 
 const args = process.argv.slice(2);
 const alsoNode24 = args.includes('--node24');
+/** They go round all scenarios. */
+const SIMULATED_RUNS = 300;
 const results = join(root, 'node_modules', '.cache', 'tartan-test');
 
 setUp({ forTests: true });
@@ -58,6 +61,12 @@ const bin = (name) => join(root, 'node_modules', '.bin', name);
 check('lint and format', bin('biome'), ['check']);
 runVitest('unit and conformance tests', process.execPath, 'unit');
 if (alsoNode24) runVitest('unit and conformance tests on Node 24', node24(), 'unit');
+const simulator = join(root, 'dist', 'simulator', 'main.js');
+const jobs = String(availableParallelism());
+check(`${SIMULATED_RUNS} simulated runs`, process.execPath, [
+  simulator,
+  ...['--seeds', String(SIMULATED_RUNS), '--jobs', jobs],
+]);
 runVitest('end-to-end tests', process.execPath, 'e2e');
 
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
