@@ -6,6 +6,7 @@
  * because afterwards only two versions are kept.
  */
 import type { Dice } from '../contract.ts';
+import { isZero, zeroPage } from './page-memory.ts';
 import {
   BLOCK_BYTES,
   BLOCKS_A_PAGE,
@@ -49,7 +50,10 @@ export class Page {
     if (durable) this.sync(sectors);
     else this.#change(sectors, dice);
     this.#punchedBlocks &= ~touchedBlocks(fromByte, toByte);
-    this.bytes ??= Buffer.alloc(PAGE_BYTES);
+    if (this.bytes === undefined) {
+      if (isZero(source)) return;
+      this.bytes = zeroPage();
+    }
     this.bytes.set(source, fromByte);
   }
 
@@ -141,7 +145,7 @@ export class Page {
       this.bytes?.fill(0, fromByte, toByte);
       return;
     }
-    this.bytes ??= Buffer.alloc(PAGE_BYTES);
+    this.bytes ??= zeroPage();
     old.copy(this.bytes, fromByte, fromByte, toByte);
   }
 
@@ -154,7 +158,7 @@ export class Page {
 
   #keep(sectors: Sectors): void {
     if (sectors === NO_SECTORS || (this.bytes === undefined && this.#old === undefined)) return;
-    this.#old ??= Buffer.alloc(PAGE_BYTES);
+    this.#old ??= zeroPage();
     const old = this.#old;
     eachStretch(sectors, (from, to) => {
       if (this.bytes === undefined) old.fill(0, from, to);
