@@ -57,6 +57,11 @@ export function encodeTombstonePage(page: TombstonePage, out: Buffer, checksum: 
   out.writeUInt32LE(checksum(out.subarray(4)), 0);
 }
 
+/** Most pages of a ring are as they were made. */
+export function isUnwrittenTombstonePage(bytes: Buffer): boolean {
+  return bytes.readUInt32LE(0) === 0 && bytes.readUInt32LE(4) === 0;
+}
+
 export function decodeTombstonePage(nonce: Buffer, bytes: Buffer, checksum: Checksum): TombstonePage {
   must(bytes.length === BLOCK_BYTES && bytes.readUInt32LE(4) === MAGIC, 'not a page of tombstones');
   must(bytes.readUInt32LE(0) === checksum(bytes.subarray(4)), 'checksum of tombstones');

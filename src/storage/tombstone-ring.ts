@@ -12,6 +12,7 @@ import { FormatError } from '../format/fields.ts';
 import {
   decodeTombstonePage,
   encodeTombstonePage,
+  isUnwrittenTombstonePage,
   MAX_TOMBSTONES_PER_PAGE,
   type Tombstone,
   type TombstonePage,
@@ -80,6 +81,7 @@ export class TombstoneRing {
 
   /** A torn page was never acknowledged: it is as if it was not there. */
   #decode(): TombstonePage | undefined {
+    if (isUnwrittenTombstonePage(this.#page)) return undefined;
     try {
       return decodeTombstonePage(this.#nonce, this.#page, this.#platform.kernels.crc32c);
     } catch (error) {
