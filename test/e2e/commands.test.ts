@@ -168,6 +168,20 @@ describe('a volume that is told to', () => {
     expect(readFileSync(volume.path('file'), 'utf8')).toBe('x');
   });
 
+  test('restart its processes does so also after its supervisor was killed', async () => {
+    volume.up('--restart');
+    killProcess(volume.status().supervisor.pid);
+    expect(volume.status().supervisor.restart).toBe(true);
+    const before = volume.nodePid(2);
+    killProcess(before);
+    const after = () => volume.status().nodes[1];
+    await expect.poll(() => after()?.pid, { timeout: 20_000 }).not.toBe(before);
+    await expect.poll(() => after()?.state, { timeout: 20_000 }).toBe('up');
+    volume.run('down');
+    volume.up();
+    expect(volume.status().supervisor.restart).toBe(false);
+  });
+
   test('stay in the foreground stops when it is interrupted', async () => {
     const args = ['up', volume.mountPoint, '--dir', volume.state, '--nodes', '3', '--foreground'];
     const foreground = spawn(process.execPath, [tartanCommand, ...args], { stdio: 'ignore' });

@@ -2,8 +2,8 @@
  * The supervisor: hosts the embedded coordinator, starts the volume's node and mount processes, and answers control commands.
  * It carries no data: when it dies, nodes and mount go on, and the next supervisor adopts them by their pid files.
  *
- * Which nodes are meant to be down is kept as marks in the run directory, so that it outlives the supervisor; an
- * orderly shut-down forgets it.
+ * Which nodes are meant to be down, and whether others are restarted when they die, is kept as marks in the run directory, so that it outlives
+ * the supervisor; an orderly shut-down forgets it.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type Coordinator, coordinatorKeys, type ManagerRecord } from '../../cluster/coordinator.ts';
@@ -82,7 +82,8 @@ export class Supervisor {
   adopt(): void {
     for (const node of this.#nodes.values()) node.adopt();
     this.#mount.adopt();
-    const { mountSettingsFile } = this.#options.layout;
+    const { mountSettingsFile, restartMark } = this.#options.layout;
+    this.#restart = existsSync(restartMark);
     if (existsSync(mountSettingsFile)) {
       this.#mountSettings = JSON.parse(readFileSync(mountSettingsFile, 'utf8')) as MountSettings;
     }
@@ -102,8 +103,7 @@ export class Supervisor {
       case 'stop-mount':
         return this.#stopMount(request.lazy);
       case 'set-restart':
-        this.#restart = request.restart;
-        return Promise.resolve();
+        return this.#setRestart(request.restart);
       case 'explain':
         return this.#options.callMount<Explanation>(request, MOUNT_FACTS_TIMEOUT_MS);
       case 'shut-down':
@@ -113,6 +113,13 @@ export class Supervisor {
           new CommandFailure(exitCodes.usage, 'the supervisor does not know this command'),
         );
     }
+  }
+
+  async #setRestart(restart: boolean): Promise<void> {
+    this.#restart = restart;
+    const { restartMark } = this.#options.layout;
+    if (restart) writeFileSync(restartMark, '');
+    else rmSync(restartMark, { force: true });
   }
 
   async startNode(id: number): Promise<void> {
@@ -196,6 +203,7 @@ export class Supervisor {
     this.#shuttingDown = true;
     await Promise.all([...this.#nodes.values()].map((node) => node.stop('SIGTERM')));
     for (const id of this.#nodes.keys()) rmSync(this.#options.layout.stoppedMark(id), { force: true });
+    await this.#setRestart(false);
     this.#shutDownDone = true;
   }
 

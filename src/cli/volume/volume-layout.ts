@@ -23,6 +23,8 @@ export interface VolumeLayout {
   logFile(process: string): string;
   /** How the volume is mounted now: outlives the supervisor, not an unmount. */
   readonly mountSettingsFile: string;
+  /** Present while processes that die are restarted: outlives the supervisor, not an orderly end. */
+  readonly restartMark: string;
   /** Present while a node is down because somebody asked for it. */
   stoppedMark(id: number): string;
 }
@@ -46,6 +48,7 @@ export function volumeLayout(directory: string): VolumeLayout {
     pidFile: (name) => join(run, `${name}.pid`),
     logFile: (name) => join(logs, `${name}.log`),
     mountSettingsFile: join(run, 'mount.json'),
+    restartMark: join(run, 'restart'),
     stoppedMark: (id) => join(run, `node-${id}.stopped`),
   };
 }
