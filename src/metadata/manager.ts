@@ -10,7 +10,7 @@ import type { ReplicaStore } from '../cluster/replica-store.ts';
 import type { RedoSink } from '../format/journal-entry.ts';
 import { keyLetters, perInodeKey, segmentKey, xattrKey } from '../format/metadata-keys.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { Platform, Timer } from '../platform/platform.ts';
 import { BlockRemoval } from './block-removal.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { Ensemble } from './ensemble.ts';
@@ -460,8 +460,8 @@ export class PrimaryManager implements MetadataManager {
     const { ensemble, checkpointer, recruiter, platform, store } = this.#parts;
     recruiter.close();
     try {
-      await Promise.race([this.sync(), rejectAfter(platform, CLOSE_SYNC_MS)]);
-      await Promise.race([checkpointer.checkpoint(), rejectAfter(platform, CLOSE_CHECKPOINT_MS)]);
+      await within(platform, CLOSE_SYNC_MS, this.sync());
+      await within(platform, CLOSE_CHECKPOINT_MS, checkpointer.checkpoint());
     } catch (error) {
       if (!(error instanceof MetadataUnavailable)) throw error;
       platform.log.warn('metadata-closed-uncommitted', { why: error.message });
@@ -472,9 +472,17 @@ export class PrimaryManager implements MetadataManager {
   }
 }
 
-async function rejectAfter(platform: Platform, delayMs: number): Promise<never> {
-  await platform.timers.sleep(delayMs);
-  throw new MetadataUnavailable('the journal did not answer in time');
+async function within(platform: Platform, delayMs: number, work: Promise<void>): Promise<void> {
+  let timer: Timer | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new MetadataUnavailable('the journal did not answer in time');
+    timer = platform.timers.after(delayMs, () => reject(error));
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    timer?.cancel();
+  }
 }
 
 /** The blocks of the runs, in their order; no copy if that is how they lie. */
