@@ -29,6 +29,8 @@ const LONGEST_RETRY_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 2_000;
 /** A timer that is later than this means that this process stood still. */
 const OWN_STALL_MS = 100;
+/** A connection on which a ping is unanswered for so long may be one that the other side has forgotten: another one is made. */
+const GIVE_UP_MS = 10_000;
 /** A node that was found slow stays so for at least this long, whatever its pings say: its disk may be stuck, not its process. */
 const SLOW_HOLD_MS = 500;
 const NOTHING = Buffer.alloc(0);
@@ -166,15 +168,15 @@ export class Link implements NodeLink {
     client?.close();
   }
 
-  /** The first ping after connecting has a time-out; later ones wait: only the end of the connection ends them. */
-  #ping(timeoutMs?: number): void {
+  /** The first ping after connecting has a short time-out; a node that answered once may stand still for a while. */
+  #ping(timeoutMs = GIVE_UP_MS): void {
     const client = this.#client;
     if (client === undefined || client.closed) return;
     this.#nextTimer?.cancel();
     const sentMs = this.#platform.clock.monotonicMs();
     this.#pingSentMs = sentMs;
     this.#watchForSlow(this.#options.slowAfterMs);
-    client.call(rpcMethods.ping, NOTHING, timeoutMs === undefined ? {} : { timeoutMs }).then(
+    client.call(rpcMethods.ping, NOTHING, { timeoutMs }).then(
       (reply) => {
         if (client !== this.#client) return;
         const answer = reply.status === rpcStatus.ok ? decodePingReply(reply.body) : undefined;
@@ -183,7 +185,7 @@ export class Link implements NodeLink {
         this.#onAnswer(answer, sentMs);
       },
       () => {
-        // The end of the connection is dealt with by onClose; an open one that does not answer its first ping is no use.
+        // The end of the connection is dealt with by onClose; an open one that does not answer is no use.
         if (client === this.#client) this.#reconnect();
       },
     );
