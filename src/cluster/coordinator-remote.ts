@@ -160,10 +160,14 @@ class RemoteCoordinator implements Coordinator {
   /** Statuses ok, missing and conflict come back; others, and no answer, are CoordinatorUnavailable. */
   async #call(method: number, body: Uint8Array, timeoutMs = this.#callTimeoutMs): Promise<RpcReply> {
     let reply: RpcReply;
+    let client: RpcClient | undefined;
     try {
-      reply = await (await this.#connected()).call(method, body, { timeoutMs });
+      client = await this.#connected();
+      reply = await client.call(method, body, { timeoutMs });
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
+      // The other side may have forgotten the connection: the next call makes another.
+      if (error.reason === 'timeout') client?.close();
       throw new CoordinatorUnavailable(`the coordinator does not answer: ${error.message}`, { cause: error });
     }
     if (reply.status === rpcStatus.busy) throw new CoordinatorUnavailable(reply.body.toString());
