@@ -47,6 +47,7 @@ export interface CheckOptions {
 const MAX_ROUNDS = 5;
 const MAX_LISTED = 10_000;
 const SETTLE_MS = 1000;
+const NOT_NOW = 'it cannot be repaired as things are; see the other findings';
 
 const checks: readonly Check[] = [
   loadTotals,
@@ -158,7 +159,10 @@ class CheckRun {
       return undefined;
     }
     this.#listed.set(name, repaired);
-    return { severity, kind, subject, detail, advice, repairable, repaired, ids };
+    const tried =
+      this.#options.repair === true && (this.#options.atRest || problem.repairAtRest === undefined);
+    const failed = repairable && tried && !repaired;
+    return { severity, kind, subject, detail, advice: failed ? NOT_NOW : advice, repairable, repaired, ids };
   }
 
   async #repair({ repair, repairAtRest, repairOnNodes }: Problem): Promise<boolean> {

@@ -397,3 +397,26 @@ test('while files are used names are looked at and left alone', async () => {
     { kind: 'links-wrong', repairable: true, repaired: false },
   ]);
 });
+
+test('a file whose extents lead nowhere reads as an error there, and can be deleted', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  await world.rest();
+  world.damage((redo, state) => editChunk(redo, state, sample.a, (pairs) => (pairs[2] = 4242)));
+  expect((await world.check({ repair: true })).summary).toMatchObject({ errors: 1 });
+  await world.remount();
+  const { fileSystem } = world.volume!;
+  const caller = { uid: 0, gid: 0, pid: 1 };
+  await fileSystem.lookup(sample.top, 'a', caller);
+  const handle = await fileSystem.open(sample.a, 0, caller);
+  const result = await fileSystem.read(sample.a, handle, 0, 4096);
+  result.release();
+  const lost = (async () => fileSystem.read(sample.a, handle, 4096, 4096))();
+  await expect(lost).rejects.toMatchObject({ code: 'EIO' });
+  await fileSystem.release(sample.a, handle);
+  await fileSystem.unlink(sample.top, 'a', caller);
+  await fileSystem.unlink(sample.dir, 'a-too', caller);
+  fileSystem.forget(sample.a, 1);
+  await fileSystem.syncAll();
+  expect((await world.check()).findings).toEqual([]);
+});
