@@ -191,6 +191,18 @@ describe('a cut link', () => {
     expect(waiting.closed).toEqual(['ETIMEDOUT']);
   });
 
+  test('after which one end has given up resets the other one, once it is mended', async () => {
+    const [waiting, far] = await connect();
+    world.network.faults.cut('client', 'server');
+    waiting.say('anybody?');
+    await pass(30_000);
+    expect([waiting.closed, far.closed]).toEqual([[], ['ETIMEDOUT']]);
+    world.network.faults.mend('client', 'server');
+    await pass(5_000);
+    expect(waiting.closed).toEqual(['ECONNRESET']);
+    expect([server.openConnections, client.openConnections]).toEqual([0, 0]);
+  });
+
   test('that comes and goes does not add up to a time-out', async () => {
     const [near, far] = await connect();
     for (let i = 0; i < 5; i++) {
