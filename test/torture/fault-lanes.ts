@@ -22,6 +22,8 @@ export interface LaneEvents {
   /** Calls in the volume may fail from now on, until `mountBack`. */
   mountGone(): void;
   mountBack(): void;
+  /** What took long until now is no pause of the volume's. */
+  mountWasFrozen(): void;
 }
 
 export class FaultLanes {
@@ -135,6 +137,7 @@ export class FaultLanes {
       this.#log.say(`mount: freeze for ${fault.awayMs} ms`);
       this.#volume.signal('mount', 'SIGSTOP');
       await this.#pause(fault.awayMs);
+      this.#events.mountWasFrozen();
       this.#volume.signal('mount', 'SIGCONT');
       this.#log.say('mount: goes on');
       return;

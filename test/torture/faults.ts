@@ -99,6 +99,9 @@ export class Torture {
 
   #startLanes(): FaultLanes {
     this.#lanes = new FaultLanes(this.#volume, this.#log, {
+      mountWasFrozen: () => {
+        for (const worker of this.#workers) worker.forgetGap();
+      },
       mountGone: () => {
         this.#isMounted = false;
         this.#mountGoneMs = performance.now();
@@ -180,7 +183,10 @@ export class Torture {
   async #fsck(): Promise<void> {
     if (!(await this.#volume.run('--help')).includes('fsck')) return;
     const { code, stdout, stderr } = await this.#volume.tartan('fsck');
-    this.#log.say(`fsck: ${code} ${stdout.trim()}`);
+    const findings = stdout.split('\n').filter((line) => line !== '');
+    this.#log.say(
+      `fsck: ${code}${findings.length === 0 ? '' : `, ${findings.length} lines: ${findings[0]}`}`,
+    );
     if (code !== 0) throw new Error(`tartan fsck ended with ${code}: ${stdout}${stderr}`);
   }
 

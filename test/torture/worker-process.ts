@@ -20,6 +20,7 @@ export class WorkerProcess {
   readonly #events: WorkerEvents;
   #operations = 0;
   #longestGapMs = 0;
+  #forgetting = false;
   #lastReportMs = performance.now();
   #waiting: { resolve: (summary: string) => void; reject: (error: Error) => void } | undefined;
   #stopping = false;
@@ -59,11 +60,18 @@ export class WorkerProcess {
     return longest;
   }
 
+  /** The gap that goes on, and everything of the report that tells of it, does not count. */
+  forgetGap(): void {
+    this.#forgetting = true;
+    this.#lastReportMs = performance.now();
+  }
+
   #take(report: WorkerReport): void {
     this.#lastReportMs = performance.now();
     if (report.kind === 'progress') {
       this.#operations += report.operations;
-      this.#longestGapMs = Math.max(this.#longestGapMs, report.longestGapMs);
+      if (!this.#forgetting) this.#longestGapMs = Math.max(this.#longestGapMs, report.longestGapMs);
+      this.#forgetting = false;
     } else if (report.kind === 'trouble') {
       this.isBroken = true;
       this.#waiting?.reject(new Error(`${report.code}: ${report.message}`));
