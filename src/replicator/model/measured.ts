@@ -93,3 +93,21 @@ export function measureUnavailability(
     high: quantile((1 + credibility) / 2),
   };
 }
+
+/**
+ * What to believe of a node before it is seen when others were: that it is like them, and as sure of that as after one failure
+ * (an empirical Bayes prior). Without anything seen of others it is `basis`.
+ */
+export function fleetPrior(
+  others: Iterable<UpDownRecord>,
+  basis: UpDownRecord = DEFAULT_PRIOR,
+): UpDownRecord {
+  let { upMs, downMs, failures, repairs } = basis;
+  for (const record of others) {
+    upMs += record.upMs;
+    downMs += record.downMs;
+    failures += record.failures;
+    repairs += record.repairs;
+  }
+  return { upMs: upMs / failures, downMs: downMs / repairs, failures: 1, repairs: 1 };
+}

@@ -1,8 +1,9 @@
 /**
  * The layouts that a volume could move to, each with what it would be and what it would take. Pure.
  *
- * Every number of data fragments up to 8 and some above, every parity that the policy allows, and up to three sizes of groups: as small as the
- * stripe is wide (the most available), wide enough to rebuild a lost node in time, and the present groups with newcomers added.
+ * Every number of data fragments up to 8 and some above, every parity that the policy allows, and some ways to form groups: small ones that
+ * newcomers join, the same with newcomers in groups of their own, all made anew, wide enough to rebuild a lost node in time, and the present
+ * ones with newcomers added however large they get.
  */
 import type { Candidate, Layout, LayoutAction, PlanNode, PlanRequest, SegmentClass } from './contract.ts';
 import { formGroups, type GroupSizes } from './groups.ts';
@@ -46,8 +47,8 @@ export function changeCandidates(request: PlanRequest): Candidate[] {
   const candidates: Candidate[] = [];
   for (const { dataFragments, parityFragments } of shapes(request, members.length)) {
     const seen = new Set<string>();
-    for (const sizes of groupSizes(request, members.length, dataFragments, parityFragments)) {
-      const groups = formGroups(members, request.current.groups, sizes);
+    for (const { from, ...sizes } of groupings(request, members.length, dataFragments, parityFragments)) {
+      const groups = formGroups(members, from, sizes);
       const layout = { dataFragments, parityFragments, groups };
       const key = layoutKey(layout);
       if (seen.has(key)) continue;
@@ -101,20 +102,30 @@ function shapes(
   return result;
 }
 
-function groupSizes(
+type Grouping = GroupSizes & { readonly from: Layout['groups'] };
+
+function groupings(
   request: PlanRequest,
   members: number,
   dataFragments: number,
   parityFragments: number,
-): GroupSizes[] {
+): Grouping[] {
+  const from = request.current.groups;
   const width = dataFragments + parityFragments;
-  const sizes = [{ least: width, most: 2 * width - 1 }];
+  const small = { least: width, most: 2 * width - 1 };
+  const result: Grouping[] = [
+    { ...small, newcomers: 'join', from },
+    { ...small, newcomers: 'apart', from },
+    { ...small, newcomers: 'join', from: [] },
+  ];
   const enough = sizeToRebuildInTime(request, members, dataFragments, parityFragments);
-  if (enough > width && enough <= members) sizes.push({ least: enough, most: 2 * enough - 1 });
-  const largest = Math.max(0, ...request.current.groups.map((group) => group.length));
-  const grown = Math.min(members, largest + Math.max(0, members - request.current.groups.flat().length));
-  if (grown > 2 * width - 1) sizes.push({ least: width, most: grown });
-  return sizes;
+  if (enough > width && enough <= members) {
+    result.push({ least: enough, most: 2 * enough - 1, newcomers: 'join', from });
+  }
+  const largest = Math.max(0, ...from.map((group) => group.length));
+  const grown = Math.min(members, largest + Math.max(0, members - from.flat().length));
+  if (grown > small.most) result.push({ least: width, most: grown, newcomers: 'join', from });
+  return result;
 }
 
 /** The scatter that rebuilding asks for (Cidon et al., ATC 2013): every other node of a group gives its share of the rate. */

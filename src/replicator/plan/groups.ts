@@ -16,6 +16,8 @@ export interface GroupSizes {
   readonly least: number;
   /** A larger group is divided into as many of at least `least` as it gives. At least 2 least - 1. */
   readonly most: number;
+  /** Whether nodes that are in no group join the present ones or form groups of their own, with nodes that others can spare. */
+  readonly newcomers: 'join' | 'apart';
 }
 
 /** Groups of all `nodes`, each of `least` to `most`, that differ from `current` as little as that takes. Ids ascend in each group. */
@@ -33,10 +35,10 @@ export function formGroups(
     for (const { id } of members) rest.delete(id);
     if (members.length > 0) groups.push(members);
   }
-  if (groups.length === 0) {
-    groups.push([...rest.values()]);
-  } else {
-    for (const node of [...rest.values()].sort(byDomainAndId)) joinSmallest(groups, node);
+  const newcomers = [...rest.values()].sort(byDomainAndId);
+  if (groups.length === 0) groups.push(newcomers);
+  else if (sizes.newcomers === 'join' || !standApart(groups, newcomers, sizes.least)) {
+    for (const node of newcomers) joinSmallest(groups, node);
   }
   fillSmall(groups, sizes.least);
   return groups
@@ -58,6 +60,20 @@ function joinSmallest(groups: PlanNode[][], node: PlanNode): void {
     if (rarer < 0 || (rarer === 0 && group.length < best.length)) best = group;
   }
   best.push(node);
+}
+
+/** A group of the newcomers and of what the largest groups can spare; false, with nothing changed, if that is not enough. */
+function standApart(groups: PlanNode[][], newcomers: readonly PlanNode[], least: number): boolean {
+  if (newcomers.length === 0) return false;
+  const spare = groups.reduce((sum, group) => sum + Math.max(0, group.length - least), 0);
+  if (newcomers.length + spare < least) return false;
+  const apart = [...newcomers];
+  while (apart.length < least) {
+    const largest = groups.reduce((best, group) => (group.length > best.length ? group : best));
+    apart.push(...largest.splice(easiestToGive(largest, apart), 1));
+  }
+  groups.push(apart);
+  return true;
 }
 
 function fillSmall(groups: PlanNode[][], least: number): void {

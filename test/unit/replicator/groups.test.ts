@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { storableBytes } from '../../../src/replicator/plan/capacity.ts';
-import { formGroups } from '../../../src/replicator/plan/groups.ts';
+import { formGroups, type GroupSizes } from '../../../src/replicator/plan/groups.ts';
 import { planNode, planNodes } from './plan-fixture.ts';
 
 const sizesOf = (groups: readonly (readonly number[])[]): number[] => groups.map((group) => group.length);
@@ -11,7 +11,7 @@ describe('groups', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 0, max: 200 }), (least, more) => {
         const nodes = planNodes(least + more);
-        const groups = formGroups(nodes, [], { least, most: 2 * least - 1 });
+        const groups = formGroups(nodes, [], { least, most: 2 * least - 1, newcomers: 'join' });
         expect(groups.flat().sort((a, b) => a - b)).toEqual(nodes.map(({ id }) => id));
         const sizes = sizesOf(groups);
         expect(Math.min(...sizes)).toBeGreaterThanOrEqual(least);
@@ -29,7 +29,7 @@ describe('groups', () => {
     fc.assert(
       fc.property(fc.integer({ min: 2, max: 8 }), steps, (least, changes) => {
         let nodes = planNodes(3 * least);
-        const sizes = { least, most: 2 * least - 1 };
+        const sizes: GroupSizes = { least, most: 2 * least - 1, newcomers: 'join' };
         let groups = formGroups(nodes, [], sizes);
         let nextId = 1000;
         for (const { join, pick } of changes) {
@@ -54,7 +54,7 @@ describe('groups', () => {
   test('spread the nodes of each domain evenly', () => {
     // Ten racks of twelve nodes, groups of ten: every group gets one node of each rack.
     const nodes = planNodes(120).map((node) => ({ ...node, domain: `rack ${node.id % 10}` }));
-    const groups = formGroups(nodes, [], { least: 10, most: 19 });
+    const groups = formGroups(nodes, [], { least: 10, most: 19, newcomers: 'join' });
     expect(sizesOf(groups)).toEqual(Array(12).fill(10));
     for (const group of groups) expect(new Set(group.map((id) => id % 10)).size).toBe(10);
   });
@@ -69,10 +69,28 @@ describe('groups', () => {
       [5, 6, 7, 8],
     ];
     const newcomer = planNode(9, { domain: 'a1' });
-    expect(formGroups([...nodes, newcomer], current, { least: 4, most: 7 })).toEqual([
+    expect(formGroups([...nodes, newcomer], current, { least: 4, most: 7, newcomers: 'join' })).toEqual([
       [1, 2, 3, 4],
       [5, 6, 7, 8, 9],
     ]);
+  });
+
+  test('of newcomers alone leave the others as they are, and borrow only what those can spare', () => {
+    const sizes: GroupSizes = { least: 4, most: 7, newcomers: 'apart' };
+    const current = [
+      [1, 2, 3, 4, 5],
+      [6, 7, 8, 9],
+    ];
+    expect(formGroups(planNodes(13), current, sizes)).toContainEqual([10, 11, 12, 13]);
+    const borrowed = formGroups(planNodes(12), current, sizes);
+    expect(borrowed).toContainEqual([6, 7, 8, 9]);
+    expect(borrowed.map((group) => group.length)).toEqual([4, 4, 4]);
+    // Two newcomers and one to spare make no group of four: they join.
+    expect(
+      formGroups(planNodes(11), current, sizes)
+        .map((group) => group.length)
+        .sort(),
+    ).toEqual([5, 6]);
   });
 });
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { betaDistribution, betaQuantile } from '../../../src/replicator/model/beta.ts';
 import {
   DEFAULT_PRIOR,
+  fleetPrior,
   measureUnavailability,
   NOTHING_SEEN,
   observe,
@@ -119,5 +120,16 @@ describe('the unavailability of a node', () => {
     const years = observe(bad, { state: 'up', durationMs: 24_000 * HOUR_MS, ended: false });
     expect(measureUnavailability(bad).p).toBeGreaterThan(0.4);
     expect(measureUnavailability(years).p).toBeLessThan(0.005);
+  });
+
+  test('of a newcomer is that of the others, until it is seen itself', () => {
+    expect(fleetPrior([])).toEqual(DEFAULT_PRIOR);
+    let often = NOTHING_SEEN;
+    for (let cycle = 0; cycle < 200; cycle++) {
+      often = live(live(often, 'up', 9 * HOUR_MS, FOREVER_MS), 'down', HOUR_MS, FOREVER_MS);
+    }
+    const prior = fleetPrior([often, often, often]);
+    expect(measureUnavailability(NOTHING_SEEN, prior).p).toBeGreaterThan(0.08);
+    expect(measureUnavailability(live(NOTHING_SEEN, 'up', 2000 * HOUR_MS), prior).p).toBeLessThan(0.01);
   });
 });

@@ -106,7 +106,7 @@ describe('a plan', () => {
 
   test('makes groups wide enough to rebuild in time where the target allows', () => {
     const nodes = planNodes(40, { freeBytes: 0.6 * CAPACITY_BYTES });
-    const groups = formGroups(nodes, [], { least: 5, most: 9 });
+    const groups = formGroups(nodes, [], { least: 5, most: 9, newcomers: 'join' });
     const request: PlanRequest = {
       nodes,
       classes: groups.map((group) => segmentClass(group, 4, 1, 160 * GIB)),
@@ -269,7 +269,7 @@ test('a thousand nodes in forty racks with ten million segments are planned, joi
     domain: `rack ${node.id % 40}`,
     unavailability: 0.0005 + 0.0001 * (node.id % 10),
   }));
-  const groups = formGroups(nodes, [], { least: 10, most: 19 });
+  const groups = formGroups(nodes, [], { least: 10, most: 19, newcomers: 'join' });
   // Ten kinds of segments in each group, as rotation makes them.
   const classes = groups.flatMap((group) => group.map(() => segmentClass(group, 8, 2, 10_000 * 4 * MIB)));
   expect(classes.reduce((sum, { segments }) => sum + segments, 0)).toBe(10_000_000);
