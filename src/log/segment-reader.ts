@@ -27,7 +27,7 @@ export interface SegmentReaderOptions {
   readonly poolBytes?: number;
 }
 
-const POOL_BYTES = 48 * MIB;
+export const POOL_BYTES = 48 * MIB;
 const SCRATCH_BYTES = 8 * MIB;
 
 export function createSegmentReader(platform: Platform, options: SegmentReaderOptions): SegmentReader {

@@ -220,8 +220,13 @@ export class CheckFailed extends Error {
 export interface ClusterView {
   readonly dataFragments: number;
   readonly parityFragments: number;
+  /** 32 hex digits. */
+  readonly volumeId: string;
+  /** Of each mount: how many segments its memory takes. */
+  readonly segmentSlots: number;
   /** Of the mount that serves now. */
   readonly mount: MountedFileSystem | undefined;
+  readonly mountProcess: SimulatedProcess | undefined;
   /** Another mount is opening the volume, so that this one may be deposed without knowing. */
   readonly takingOver: boolean;
   /** `storage` is undefined while the node does not run. */
@@ -229,6 +234,7 @@ export interface ClusterView {
     readonly id: number;
     readonly machine: SimulatedMachine;
     readonly storage: StorageNode | undefined;
+    readonly process: SimulatedProcess | undefined;
     /** The disk did, at least once, what a good one does not; the loss of power is no lie. */
     readonly diskHasLied: boolean;
   }[];

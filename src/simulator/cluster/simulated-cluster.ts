@@ -11,7 +11,7 @@ import type { Address } from '../../platform/platform.ts';
 import type { StorageNode } from '../../storage/storage-node.ts';
 import type { ClusterView, MountedFileSystem, SimulatedProcess, World } from '../contract.ts';
 import type { Machine } from '../machine/machine.ts';
-import { coordinatorProgram, type Layout, mountProgram, nodeProgram } from './programs.ts';
+import { coordinatorProgram, type Layout, mountProgram, nodeProgram, VOLUME_ID } from './programs.ts';
 import { Service } from './service.ts';
 import type { ClusterShape } from './shape.ts';
 
@@ -117,6 +117,18 @@ export class SimulatedCluster implements ClusterView {
     return this.shape.parityFragments;
   }
 
+  get volumeId(): string {
+    return VOLUME_ID;
+  }
+
+  get segmentSlots(): number {
+    return this.shape.slotCount;
+  }
+
+  get mountProcess(): SimulatedProcess | undefined {
+    return this.#mounted?.alive === true ? this.#mounted.process : undefined;
+  }
+
   get coordinator(): EmbeddedCoordinator | undefined {
     return this.coordinatorService.running;
   }
@@ -126,6 +138,7 @@ export class SimulatedCluster implements ClusterView {
       id: index + 1,
       machine: service.machine,
       storage: service.running,
+      process: service.process,
       diskHasLied: service.machine.disk.counters.faults > service.machine.disk.counters.powerLosses,
     }));
   }

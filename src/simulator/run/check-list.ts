@@ -1,7 +1,9 @@
 /** The checkers of every run. */
 import { JournalMembers } from '../checkers/journal-members.ts';
+import { Leaks } from '../checkers/leaks.ts';
+import { VolumeCheck } from '../checkers/volume-check.ts';
 import type { Checker } from '../contract.ts';
 
 export function allCheckers(): readonly Checker[] {
-  return [new JournalMembers()];
+  return [new JournalMembers(), new VolumeCheck(), new Leaks()];
 }

@@ -4,7 +4,7 @@
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { Workload, WorkloadContext } from '../contract.ts';
-import { finish, pause, repeat } from './loop.ts';
+import { finish, repeat } from './loop.ts';
 import { pattern } from './pattern.ts';
 import { Permitted, type Session } from './session.ts';
 import { TrackedFile } from './tracked-file.ts';
@@ -12,6 +12,8 @@ import { TrackedFile } from './tracked-file.ts';
 /** After everything was deleted, the space has to be back within this time. */
 const SPACE_BACK_MS = 60_000;
 const POLL_MS = 500;
+/** Without rest, or the volume would not be full in time. */
+const MEAN_PAUSE_MS = 8;
 
 export interface FillOptions {
   readonly fileBytes?: number;
@@ -42,7 +44,7 @@ export class FillWorkload implements Workload {
       const directory = await session.directory(this.name);
       if (this.#deleting) await this.#delete(session, directory);
       else await this.#fill(session, directory, context);
-      await pause(context, context.dice);
+      await context.sleep(context.dice.exponential(MEAN_PAUSE_MS));
       return undefined;
     });
   }
