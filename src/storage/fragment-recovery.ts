@@ -107,43 +107,49 @@ export class FragmentRecovery {
   async #scanEnd(log: LogFile, verify: boolean): Promise<void> {
     const from = log.tailBytes;
     this.#scannedBytes += log.allocatedBytes - from;
-    for await (const found of this.#scanner.scan(log.file, log.fileId, from, log.allocatedBytes)) {
-      const end = found.headerOffset + found.headerBytes + found.description.fragmentBlocks * BLOCK_BYTES;
-      const gap = found.headerOffset - log.tailBytes;
+    for (;;) {
+      const found = await this.#scanner.next(log.file, log.fileId, log.tailBytes, log.allocatedBytes);
+      if (found === undefined) break;
+      const { headerOffset, headerBytes, description } = found;
+      const gap = headerOffset - log.tailBytes;
       if (gap > 0) this.#giveBack(log, log.tailBytes, gap);
-      log.tailBytes = Math.min(end, log.allocatedBytes);
-      if (!(await this.#take(log, found, verify))) {
-        this.#giveBack(log, found.headerOffset, log.tailBytes - found.headerOffset);
-      }
+      const taken = await this.#take(log, found, verify);
+      // One that was never whole may not have reached its end: others may have been appended there after an earlier crash.
+      const lengthBytes =
+        taken === 'void' ? headerBytes : headerBytes + description.fragmentBlocks * BLOCK_BYTES;
+      log.tailBytes = Math.min(headerOffset + lengthBytes, log.allocatedBytes);
+      if (taken !== 'live') this.#giveBack(log, headerOffset, log.tailBytes - headerOffset);
     }
     if (log.allocatedBytes > log.tailBytes) {
       await log.file.truncate(log.tailBytes);
       log.allocatedBytes = log.tailBytes;
     }
+    // What a killed process left behind can be read before it is durable, and counts as stored from here on.
+    await log.file.sync();
   }
 
   #giveBack(log: LogFile, offset: number, lengthBytes: number): void {
     this.#regions.push({ fileId: log.fileId, offset, lengthBytes });
   }
 
-  /** False: the fragment does not count. */
-  async #take(log: LogFile, found: FoundFragment, verify: boolean): Promise<boolean> {
+  /** buried: it was whole, and was freed. void: it does not count, and may never have been whole. */
+  async #take(log: LogFile, found: FoundFragment, verify: boolean): Promise<'live' | 'buried' | 'void'> {
     const { index } = this.#input;
     const { segmentId, position, generation, fragmentBlocks, nodes } = found.description;
     const known = index.get(segmentId, position);
-    if (known?.fileId === log.fileId && known.headerOffset === found.headerOffset) return true;
+    if (known?.fileId === log.fileId && known.headerOffset === found.headerOffset) return 'live';
     const tombstone = this.#tombstones.get(`${segmentId}/${position}`);
-    if (tombstone !== undefined && tombstone.generation > generation) return false;
-    if (this.#buried.has(graveOf(found.description, log, found.headerOffset))) return false;
+    if (this.#buried.has(graveOf(found.description, log, found.headerOffset))) return 'buried';
+    if (tombstone !== undefined && tombstone.generation > generation) return 'void';
     // One of the same generation replaces another one only if that was damaged, and is buried.
-    if (known !== undefined && known.generation > generation) return false;
+    if (known !== undefined && known.generation > generation) return 'void';
     if (known?.generation === generation) {
       const grave = graveOf(found.description, known, known.headerOffset);
-      if (!this.#buried.has(grave)) return false;
+      if (!this.#buried.has(grave)) return 'void';
     }
     if (verify && !(await this.#scanner.payloadIsWhole(log.file, found))) {
       this.#torn++;
-      return false;
+      return 'void';
     }
     if (known !== undefined) this.#drop(segmentId, position, known.fileId, known);
     index.put(segmentId, position, {
@@ -156,7 +162,7 @@ export class FragmentRecovery {
     log.liveFragments++;
     log.liveBytes += found.headerBytes + fragmentBlocks * BLOCK_BYTES;
     this.#found++;
-    return true;
+    return 'live';
   }
 
   #drop(

@@ -58,18 +58,15 @@ export class FragmentScanner {
     }
   }
 
-  /** All fragments with headers in [from, to), in order. */
-  async *scan(file: DiskFile, fileId: number, from: number, to: number): AsyncGenerator<FoundFragment> {
+  /** The first fragment whose header is in [from, to). */
+  async next(file: DiskFile, fileId: number, from: number, to: number): Promise<FoundFragment | undefined> {
     let offset = from;
     while (offset < to) {
       const found = await this.headerAt(file, fileId, offset);
-      if (found !== undefined) {
-        yield found;
-        offset += found.headerBytes + found.description.fragmentBlocks * BLOCK_BYTES;
-      } else {
-        offset = await this.#nextCandidate(file, offset + BLOCK_BYTES, to);
-      }
+      if (found !== undefined) return found;
+      offset = await this.#nextCandidate(file, offset + BLOCK_BYTES, to);
     }
+    return undefined;
   }
 
   /** First page from `from` on that looks like a header; `to` if there is none. */

@@ -55,6 +55,8 @@ export async function openFragmentStoreParts(
   const { directory, nodeId, volumeId } = options;
   assert(volumeId.length === 16, 'a volume id has 16 bytes');
   await platform.disk.makeDirectory(directory);
+  // A killed process may have left names that are not durable yet: what they name is built upon from here on.
+  await platform.disk.syncDirectory(directory);
   const { totalBytes } = await platform.disk.space(directory);
   const { slot, state } = await openState(platform, options);
   const { nonce } = state;

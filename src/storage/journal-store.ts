@@ -93,6 +93,8 @@ export class JournalStore {
     const { directory, volumeId } = options;
     assert(volumeId.length === 16, 'a volume id has 16 bytes');
     await platform.disk.makeDirectory(directory);
+    // A killed process may have left names and entries that are not durable yet: they count as durable from here on.
+    await platform.disk.syncDirectory(directory);
     const files = new JournalFiles(platform, {
       directory,
       volumeId,
@@ -101,6 +103,7 @@ export class JournalStore {
     });
     const { slot, state } = await openState(platform, `${directory}/journal.slot`);
     const recovered = await recoverJournal(platform, files, state, volumeId);
+    for (const { file } of files.active) await file.sync();
     const { index, doubtfulEnd } = recovered;
     const damagedSequence = index.firstLost();
     if (damagedSequence !== undefined) platform.log.error('journal-damaged', { directory, damagedSequence });

@@ -71,6 +71,8 @@ export class TombstoneRing {
         const page = ring.#decode();
         if (page !== undefined && page.serial > releasedSerial) pages.push(page);
       }
+      // What a killed process left behind can be read before it is durable, and is obeyed from here on.
+      await file.sync();
     }
     pages.sort((a, b) => a.serial - b.serial);
     ring.#releasedSerial = releasedSerial;
