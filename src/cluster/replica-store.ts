@@ -10,7 +10,7 @@
 import type { AbstractIterator } from 'abstract-level';
 import { assert } from '../base/assert.ts';
 import { MIB } from '../base/units.ts';
-import { asBuffer, FormatError } from '../format/fields.ts';
+import { asBuffer, FormatError, UnknownVersion } from '../format/fields.ts';
 import { MAX_REPLICA_PART_BYTES } from '../format/journal-messages.ts';
 import {
   type ReplicaOperation,
@@ -54,6 +54,7 @@ export class ReplicaStore {
   /** Next page of the snapshot being installed. */
   #nextPage: number | undefined;
   #busy = false;
+  #damaged = false;
 
   private constructor(platform: Platform, database: Database, state: ReplicaState) {
     this.#platform = platform;
@@ -61,7 +62,7 @@ export class ReplicaStore {
     this.#state = state;
   }
 
-  /** A damaged database is replaced by an empty, incomplete one. */
+  /** A damaged database is replaced by an empty, incomplete one. Rejects with UnknownVersion. */
   static async open(platform: Platform, options: ReplicaStoreOptions): Promise<ReplicaStore> {
     const { directory } = options;
     const open = () =>
@@ -77,6 +78,10 @@ export class ReplicaStore {
         stored === undefined ? NOTHING : decodeStoredReplicaState(stored, platform.kernels.crc32c);
       return new ReplicaStore(platform, database, state);
     } catch (error) {
+      if (error instanceof UnknownVersion) {
+        await database?.close();
+        throw error;
+      }
       const damaged =
         error instanceof FormatError || (error instanceof MachineError && error.code === 'ECORRUPT');
       if (!damaged) throw error;
@@ -85,6 +90,10 @@ export class ReplicaStore {
       await platform.databases.destroy(directory);
       return new ReplicaStore(platform, await open(), NOTHING);
     }
+  }
+
+  get crc32c(): (bytes: Uint8Array) => number {
+    return this.#platform.kernels.crc32c;
   }
 
   get state(): ReplicaState {
@@ -108,9 +117,16 @@ export class ReplicaStore {
     await this.#exclusively(() => this.#write(operations, { complete: true, appliedSequence: toSequence }));
   }
 
+  /** Something in it was found damaged: it is incomplete until a snapshot is installed, also after a restart. */
+  async markDamaged(): Promise<void> {
+    this.#damaged = true;
+    if (!this.#busy) await this.#exclusively(() => this.#write([], NOTHING));
+  }
+
   /** From here to endInstall the store is incomplete. */
   async beginInstall(): Promise<void> {
     await this.#exclusively(async () => {
+      this.#damaged = false;
       await this.#write([], NOTHING);
       this.#nextPage = undefined;
       await this.#removeAll();
@@ -156,6 +172,7 @@ export class ReplicaStore {
     this.#busy = true;
     try {
       await run();
+      if (this.#damaged && this.#state.complete) await this.#write([], NOTHING);
     } finally {
       this.#busy = false;
     }

@@ -10,6 +10,14 @@ export class FormatError extends Error {
   override readonly name = 'FormatError';
 }
 
+/** Sound, and of a version that this program does not know: not to be taken for damage, which is repaired by writing over it. */
+export class UnknownVersion extends FormatError {}
+
+/** To be called when the checksum was found right. */
+export function mustKnowVersion(version: number, known: number, what: string): void {
+  if (version !== known) throw new UnknownVersion(`${what}: version ${version} is not known, only ${known}`);
+}
+
 /** Refuses the input unless the condition holds. */
 export function must(condition: boolean, message: string): asserts condition {
   if (!condition) throw new FormatError(message);

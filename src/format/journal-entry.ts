@@ -8,7 +8,7 @@
 import { assert } from '../base/assert.ts';
 import { MAX_SEGMENT_BLOCKS } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
-import { must } from './fields.ts';
+import { must, mustKnowVersion } from './fields.ts';
 import { ByteReader, ByteWriter } from './metadata-bytes.ts';
 import type { Checksum, InodeRecord } from './metadata-records.ts';
 import { decodeSegmentRecord, encodeSegmentRecord, type SegmentRecord } from './segment-record.ts';
@@ -336,7 +336,7 @@ function decodeRuns(input: ByteReader): BlockRuns {
 export function decodeGroup(bytes: Buffer, sequence: number, crc32c: Checksum, sink: RedoSink): void {
   must(bytes.length >= JOURNAL_ENTRY_HEADER_BYTES, 'journal entry is short');
   must(bytes.readUInt32LE(0) === crc32c(bytes.subarray(4)), 'checksum of a journal entry');
-  must(bytes.readUInt32LE(4) === VERSION, 'version of a journal entry');
+  mustKnowVersion(bytes.readUInt32LE(4), VERSION, 'journal entry');
   const input = new ByteReader(bytes, 8);
   must(input.u64() === sequence, 'journal entry of another sequence number');
   const operations = input.u32();

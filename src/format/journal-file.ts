@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES, roundUp } from '../base/units.ts';
-import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
+import { must, mustBeZero, mustKnowVersion, readSafe, writeSafe } from './fields.ts';
 import { decodeJournalEntries, type JournalEntry } from './journal-messages.ts';
 import type { Checksum } from './storage-log-file.ts';
 
@@ -38,7 +38,7 @@ export function decodeJournalFileHeader(bytes: Buffer, checksum: Checksum): Jour
   must(bytes.length === JOURNAL_FILE_HEADER_BYTES, 'journal file header is short');
   must(bytes.readUInt32LE(4) === FILE_MAGIC, 'not a journal file');
   must(bytes.readUInt32LE(0) === checksum(bytes.subarray(4)), 'checksum of a journal file header');
-  must(bytes.readUInt16LE(8) === VERSION, 'version of a journal file');
+  mustKnowVersion(bytes.readUInt16LE(8), VERSION, 'journal file');
   mustBeZero(bytes, 10, 16);
   mustBeZero(bytes, 40, bytes.length);
   return { lap: readSafe(bytes, 16), volumeId: Buffer.from(bytes.subarray(24, 40)) };
@@ -114,7 +114,8 @@ export interface Frame {
 export function decodeFrame(lap: number, offset: number, bytes: Buffer, checksum: Checksum): Frame {
   must(bytes.length > 0 && frameLength(bytes, lap, offset) === bytes.length, 'not a frame of this place');
   must(bytes.readUInt32LE(0) === checksum(bytes.subarray(4)), 'checksum of a frame');
-  must(bytes.readUInt16LE(8) === VERSION && bytes.readUInt16LE(10) === 0, 'version of a frame');
+  mustKnowVersion(bytes.readUInt16LE(8), VERSION, 'journal frame');
+  mustBeZero(bytes, 10, 12);
   const contentEnd = bytes.readUInt32LE(12);
   must(contentEnd >= FRAME_HEADER_BYTES, 'length of a frame');
   return {

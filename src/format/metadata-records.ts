@@ -9,7 +9,7 @@
 import { assert } from '../base/assert.ts';
 import { MAX_NAME_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
-import { must } from './fields.ts';
+import { must, mustKnowVersion } from './fields.ts';
 import { ByteReader, ByteWriter } from './metadata-bytes.ts';
 
 export type Checksum = (bytes: Uint8Array) => number;
@@ -37,8 +37,13 @@ function close(
 function reader(bytes: Buffer, crc32c: Checksum): ByteReader {
   must(bytes.length >= 8, 'metadata record is short');
   must(bytes.readUInt32LE(0) === crc32c(bytes.subarray(4)), 'checksum of a metadata record');
-  must(bytes[4] === VERSION, 'version of a metadata record');
+  mustKnowVersion(bytes[4]!, VERSION, 'metadata record');
   return new ByteReader(bytes, 5);
+}
+
+/** Is this value of the state as it was written? True of every record, whatever it holds. */
+export function isSoundRecord(bytes: Buffer, crc32c: Checksum): boolean {
+  return bytes.length >= 4 && bytes.readUInt32LE(0) === crc32c(bytes.subarray(4));
 }
 
 /** The stored part of an inode; see Inode in src/metadata/metadata.ts for what the fields mean. */

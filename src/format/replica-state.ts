@@ -1,7 +1,7 @@
 /**
  * What a replica of the metadata state says about itself, as a value in its own database. Byte table: docs/format/replica-state.md.
  */
-import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
+import { must, mustBeZero, mustKnowVersion, readSafe, writeSafe } from './fields.ts';
 import type { ReplicaState } from './replica-messages.ts';
 import type { Checksum } from './storage-log-file.ts';
 
@@ -20,9 +20,10 @@ export function encodeStoredReplicaState(state: ReplicaState, checksum: Checksum
 }
 
 export function decodeStoredReplicaState(bytes: Buffer, checksum: Checksum): ReplicaState {
-  must(bytes.length === LENGTH_BYTES, 'length of a replica state');
+  must(bytes.length >= LENGTH_BYTES, 'length of a replica state');
   must(bytes.readUInt32LE(0) === checksum(bytes.subarray(4)), 'checksum of a replica state');
-  must(bytes.readUInt16LE(4) === VERSION && bytes[6]! <= 1, 'version of a replica state');
+  mustKnowVersion(bytes.readUInt16LE(4), VERSION, 'replica state');
+  must(bytes.length === LENGTH_BYTES && bytes[6]! <= 1, 'fields of a replica state');
   mustBeZero(bytes, 7, 8);
   return { complete: bytes[6] === 1, appliedSequence: readSafe(bytes, 8) };
 }

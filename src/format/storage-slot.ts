@@ -4,7 +4,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
-import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
+import { must, mustBeZero, mustKnowVersion, readSafe, writeSafe } from './fields.ts';
 import { type Checksum, NONCE_BYTES } from './storage-log-file.ts';
 
 /** 'TSLT' */
@@ -42,7 +42,7 @@ export function decodeSlot(kind: SlotKind, bytes: Buffer, checksum: Checksum): S
   must(bytes.length === BLOCK_BYTES, 'slot is short');
   must(bytes.readUInt32LE(4) === MAGIC, 'not a slot');
   must(bytes.readUInt32LE(0) === checksum(bytes.subarray(4)), 'checksum of a slot');
-  must(bytes.readUInt16LE(8) === VERSION, 'version of a slot');
+  mustKnowVersion(bytes.readUInt16LE(8), VERSION, 'state slot');
   must(bytes.readUInt16LE(10) === kind, 'kind of a slot');
   const lengthBytes = bytes.readUInt32LE(12);
   must(lengthBytes <= BLOCK_BYTES - HEADER_BYTES, 'length of a slot');

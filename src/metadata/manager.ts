@@ -250,6 +250,10 @@ export class PrimaryManager implements MetadataManager {
     this.#parts.ensemble.journal.stop(this.#broken);
   }
 
+  ownStoreDamaged(): void {
+    this.#breakDown(new Error('the own copy of the metadata is damaged'));
+  }
+
   #noteDied(): void {
     const sequence = this.#parts.ensemble.journal.lastSequence + 1;
     for (const segmentId of this.#state.segments.died) this.#dying.push({ segmentId, sequence });

@@ -6,6 +6,7 @@ import { MIB } from '../base/units.ts';
 import type { Coordinator } from '../cluster/coordinator.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import { ReplicaStore } from '../cluster/replica-store.ts';
+import { FormatError, UnknownVersion } from '../format/fields.ts';
 import type { Platform } from '../platform/platform.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { nameHash } from './directory-table.ts';
@@ -41,16 +42,22 @@ const STORE_WRITE_BUFFER_BYTES = 8 * MIB;
 
 /** Rejects with MetadataUnavailable or CoordinatorUnavailable when the volume cannot be opened now. */
 export async function openMetadata(platform: Platform, options: MetadataOptions): Promise<PrimaryManager> {
-  const store = await ReplicaStore.open(platform, {
-    directory: options.directory,
-    cacheBytes: STORE_CACHE_BYTES,
-    writeBufferBytes: STORE_WRITE_BUFFER_BYTES,
-  });
+  let store: ReplicaStore | undefined;
   try {
+    store = await ReplicaStore.open(platform, {
+      directory: options.directory,
+      cacheBytes: STORE_CACHE_BYTES,
+      writeBufferBytes: STORE_WRITE_BUFFER_BYTES,
+    });
     return await open(platform, options, store);
   } catch (error) {
-    await store.close();
-    throw error;
+    await store?.close();
+    if (error instanceof UnknownVersion) {
+      const why = `the metadata was written by another version of tartanfs (${error.message})`;
+      throw new MetadataUnavailable(why);
+    }
+    if (!(error instanceof FormatError)) throw error;
+    throw new MetadataUnavailable(`${error.message}: mount again, which copies it from a node`);
   }
 }
 
@@ -67,7 +74,14 @@ async function open(
   const adopted = await adoptLog(parts, record);
 
   const { crc32c } = platform.kernels;
-  const reader = stateReader(store.database);
+  let manager: PrimaryManager | undefined;
+  const reader = stateReader(store.database, crc32c, () => {
+    manager?.ownStoreDamaged();
+    // The next opening copies a member's.
+    store.markDamaged().catch((error: unknown) => {
+      platform.log.error('own-store-not-marked', { why: String(error) });
+    });
+  });
   const state = new MetadataState(
     reader,
     crc32c,
@@ -76,7 +90,6 @@ async function open(
   await state.load(reader);
   await replay(platform, adopted, state);
 
-  let manager: PrimaryManager | undefined;
   const ensemble = new Ensemble(
     { platform, coordinator, links, primary },
     crc32c,
@@ -97,13 +110,20 @@ async function open(
     recruiter,
     store,
   });
-  if (manager.inode(ROOT) === undefined) {
-    const seconds = Math.floor(platform.clock.wallMs() / 1000);
-    const time = { seconds, nanoseconds: 0 };
-    manager.format({ mode: S_IFDIR | 0o755, ...owner, rdev: 0, time });
-    await manager.sync();
+  try {
+    if (state.nextInode === ROOT) {
+      const seconds = Math.floor(platform.clock.wallMs() / 1000);
+      const time = { seconds, nanoseconds: 0 };
+      manager.format({ mode: S_IFDIR | 0o755, ...owner, rdev: 0, time });
+      await manager.sync();
+    }
+    await manager.finishLeftovers();
+  } catch (error) {
+    recruiter.close();
+    ensemble.journal.stop(new MetadataUnavailable('the volume could not be opened'));
+    await checkpointer.close();
+    throw error;
   }
-  await manager.finishLeftovers();
   recruiter.check();
   platform.log.info('metadata-opened', {
     term: manager.term,

@@ -4,7 +4,10 @@
 
 import { assert } from '../base/assert.ts';
 import type { ReplicaStore } from '../cluster/replica-store.ts';
+import { asBuffer, FormatError } from '../format/fields.ts';
 import { MAX_REPLICA_PART_BYTES } from '../format/journal-messages.ts';
+import { isSoundRecord } from '../format/metadata-records.ts';
+import type { ReplicaOperation } from '../format/replica-messages.ts';
 import type { MemberClient } from './member-client.ts';
 
 const PAGE_BYTES = MAX_REPLICA_PART_BYTES - 4096;
@@ -24,6 +27,7 @@ export async function installSnapshot(
     let after: Uint8Array = FROM_THE_START;
     for (let page = 0; ; page++) {
       const { operations, end } = await view.read(after, PAGE_BYTES);
+      mustBeSound(operations, store, 'the own copy of the metadata');
       await client.installSnapshot({ term, phase: 'page', page, appliedSequence, operations });
       if (end) break;
       after = operations[operations.length - 1]!.key;
@@ -34,6 +38,14 @@ export async function installSnapshot(
   }
 }
 
+/** Damage is not copied: the databases do not notice it themselves. */
+function mustBeSound(operations: readonly ReplicaOperation[], { crc32c }: ReplicaStore, what: string): void {
+  for (const { value } of operations) {
+    if (value !== undefined && !isSoundRecord(asBuffer(value), crc32c))
+      throw new FormatError(`${what} is damaged`);
+  }
+}
+
 /** Replaces the own store with the member's replica. */
 export async function fetchSnapshot(client: MemberClient, store: ReplicaStore): Promise<void> {
   await store.beginInstall();
@@ -41,6 +53,7 @@ export async function fetchSnapshot(client: MemberClient, store: ReplicaStore): 
   let viewId = 0;
   for (let page = 0; ; page++) {
     const read = await client.readSnapshot(viewId, after);
+    mustBeSound(read.operations, store, `the copy of the metadata on node ${client.nodeId}`);
     await store.installPage(page, read.operations);
     if (read.end) return store.endInstall(read.appliedSequence);
     viewId = read.viewId;

@@ -2,6 +2,8 @@
  * What the state needs from the checkpointed key-value space below it. The bytes are those of the last checkpoint; the overlay above knows
  * everything since.
  */
+import { FormatError } from '../format/fields.ts';
+import { type Checksum, isSoundRecord } from '../format/metadata-records.ts';
 import type { Database } from '../platform/platform.ts';
 
 export interface StateReader {
@@ -10,11 +12,25 @@ export interface StateReader {
   range(from: string, to: string, limit: number): Promise<[Buffer, Buffer][]>;
 }
 
-export function stateReader(database: Database): StateReader {
+/** Values that are not as they were written are told to `onDamage` and refused: `level` itself does not look. */
+export function stateReader(database: Database, crc32c: Checksum, onDamage: () => void): StateReader {
+  const check = (value: Buffer): void => {
+    if (isSoundRecord(value, crc32c)) return;
+    onDamage();
+    throw new FormatError('a record of the own copy of the metadata is damaged');
+  };
   return {
-    get: (key) => database.getSync(Buffer.from(key, 'latin1')),
-    range: (from, to, limit) =>
-      database.iterator({ gte: Buffer.from(from, 'latin1'), lt: Buffer.from(to, 'latin1'), limit }).all(),
+    get: (key) => {
+      const value = database.getSync(Buffer.from(key, 'latin1'));
+      if (value !== undefined) check(value);
+      return value;
+    },
+    range: async (from, to, limit) => {
+      const options = { gte: Buffer.from(from, 'latin1'), lt: Buffer.from(to, 'latin1'), limit };
+      const pairs = await database.iterator(options).all();
+      for (const [, value] of pairs) check(value);
+      return pairs;
+    },
   };
 }
 

@@ -7,7 +7,7 @@
  * the last valid frame may be a write that a crash cut short or damage to the last one: where it looks like either, that is said, too.
  */
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
-import { FormatError } from '../format/fields.ts';
+import { FormatError, UnknownVersion } from '../format/fields.ts';
 import {
   decodeFrame,
   decodeJournalFileHeader,
@@ -21,7 +21,7 @@ import type { JournalSlotState } from '../format/storage-slot.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { JournalFile, JournalFiles } from './journal-files.ts';
 import { JournalIndex } from './journal-index.ts';
-import { isUnreadable, StorageUnusable } from './storage-error.ts';
+import { isUnreadable, laterVersion, StorageUnusable } from './storage-error.ts';
 
 const WINDOW_BYTES = 2 * MIB;
 
@@ -91,6 +91,7 @@ class Recovery {
       }
       file.lap = header.lap;
     } catch (error) {
+      if (error instanceof UnknownVersion) throw laterVersion(file.file.path, error);
       if (!(error instanceof FormatError)) throw error;
       // A spare has no header yet. If a header rotted, the first frame still tells the lap.
       file.lap = frameLap(this.#window.subarray(JOURNAL_FILE_HEADER_BYTES, 2 * BLOCK_BYTES)) ?? 0;
@@ -211,6 +212,7 @@ class Recovery {
     try {
       return decodeFrame(file.lap, offset, bytes, this.#platform.kernels.crc32c);
     } catch (error) {
+      if (error instanceof UnknownVersion) throw laterVersion(file.file.path, error);
       if (error instanceof FormatError) return undefined;
       throw error;
     }

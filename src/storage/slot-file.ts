@@ -3,10 +3,10 @@
  * is touched. Writing needs no new space, so it works on a full disk. Format: docs/format/storage-slot.md.
  */
 import { BLOCK_BYTES } from '../base/units.ts';
-import { FormatError } from '../format/fields.ts';
+import { FormatError, UnknownVersion } from '../format/fields.ts';
 import { decodeSlot, encodeSlot, type SlotKind } from '../format/storage-slot.ts';
 import type { DiskFile, Platform } from '../platform/platform.ts';
-import { StorageUnusable } from './storage-error.ts';
+import { laterVersion, StorageUnusable } from './storage-error.ts';
 
 const COPIES = 2;
 
@@ -67,6 +67,7 @@ export class SlotFile {
         this.#serial = serial;
         newest = payload;
       } catch (error) {
+        if (error instanceof UnknownVersion) throw laterVersion(this.#file.path, error);
         if (!(error instanceof FormatError)) throw error;
         this.#platform.log.warn('state-copy-damaged', { path: this.#file.path, copy, why: error.message });
       }

@@ -2,6 +2,7 @@
  * Why a storage or journal request was refused: the internal conditions of this layer, mapped to RPC statuses in node-service.ts and nowhere
  * else. Thrown, because each ends the request; none of them is a bug.
  */
+import type { UnknownVersion } from '../format/fields.ts';
 import { MachineError } from '../platform/platform.ts';
 
 export type StorageRefusal =
@@ -43,4 +44,10 @@ export function refusalOf(error: unknown, doing: string): unknown {
 /** The data directory holds what this node must not touch or cannot understand. The node does not start. */
 export class StorageUnusable extends Error {
   override readonly name = 'StorageUnusable';
+}
+
+export function laterVersion(path: string, error: UnknownVersion): StorageUnusable {
+  return new StorageUnusable(
+    `${path} was written by another version of tartanfs (${error.message}): start the node with that one`,
+  );
 }

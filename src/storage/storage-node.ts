@@ -7,11 +7,13 @@
  */
 import { ReplicaStore } from '../cluster/replica-store.ts';
 import { serveRpc } from '../cluster/rpc-server.ts';
+import { UnknownVersion } from '../format/fields.ts';
 import type { Address, Platform } from '../platform/platform.ts';
 import { FragmentStore } from './fragment-store.ts';
 import { JournalStore } from './journal-store.ts';
 import { nodeHandler } from './node-service.ts';
 import { ReplicaService } from './replica-service.ts';
+import { laterVersion } from './storage-error.ts';
 
 export interface StorageNodeOptions {
   /** The node's own directory; made if it is not there. */
@@ -37,6 +39,14 @@ export interface StorageNode {
   close(): Promise<void>;
 }
 
+async function openReplica(platform: Platform, directory: string): Promise<ReplicaStore> {
+  try {
+    return await ReplicaStore.open(platform, { directory });
+  } catch (error) {
+    throw error instanceof UnknownVersion ? laterVersion(directory, error) : error;
+  }
+}
+
 /** Rejects with StorageUnusable when the directory is another node's or cannot be understood, with MachineError when it cannot be used. */
 export async function startStorageNode(
   platform: Platform,
@@ -45,10 +55,7 @@ export async function startStorageNode(
   const { directory, nodeId, capacityBytes, diskSharers = 1 } = options;
   const volumeId = Buffer.from(options.volumeId, 'hex');
   const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
-  const replica = new ReplicaService(
-    platform,
-    await ReplicaStore.open(platform, { directory: `${directory}/journal/replica` }),
-  );
+  const replica = new ReplicaService(platform, await openReplica(platform, `${directory}/journal/replica`));
   const fragments = await FragmentStore.open(platform, {
     directory: `${directory}/storage`,
     nodeId,

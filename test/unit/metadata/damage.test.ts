@@ -1,6 +1,8 @@
 import { cpSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { inodeKey } from '../../../src/format/metadata-keys.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
+import { MetadataUnavailable } from '../../../src/metadata/metadata.ts';
 import { TestCluster } from './cluster.ts';
 
 let cluster: TestCluster;
@@ -208,4 +210,30 @@ test('all members but one may die in turn', async () => {
   for (const id of [2, 3]) await cluster.node(id).kill();
   const alone = await open({ directory: 'elsewhere' });
   for (const name of ['a', 'without 1', 'without 2', 'all back']) expect(alone.lookup(1, name)).toBeDefined();
+});
+
+/** Changes bytes of the file's inode in the database, behind its checksum. */
+async function rot(directory: string, inode: number): Promise<void> {
+  const database = await cluster.platform.databases.open(directory);
+  const key = Buffer.from(inodeKey(inode), 'latin1');
+  const value = database.getSync(key)!;
+  value[value.length - 1]! ^= 1;
+  await database.put(key, value, { sync: true });
+  await database.close();
+}
+
+test('an own view with a damaged record is not used any more, and copied from a member whose copy is sound', async () => {
+  const manager = await open();
+  const { inode } = manager.create(1, 'a', FILE);
+  await managers.pop()!.close();
+  await rot(`${cluster.directory}/mount`, inode);
+  await cluster.node(1).kill();
+  await rot(`${cluster.directory}/node-1/replica`, inode);
+  await start(1);
+  const damaged = await open();
+  expect(() => damaged.inode(inode)).toThrow('damaged');
+  expect(damaged.trouble).toBeInstanceOf(MetadataUnavailable);
+  await managers.pop()!.close();
+  const again = await open();
+  expect(again.inode(inode)).toMatchObject({ inode, mode: FILE.mode });
 });

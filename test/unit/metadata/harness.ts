@@ -47,7 +47,7 @@ export class StateHarness {
 
   private constructor(database: Database, hash: (name: string) => number, sequence: number) {
     this.database = database;
-    this.reader = stateReader(database);
+    this.reader = stateReader(database, crc32c, () => undefined);
     this.state = new MetadataState(this.reader, crc32c, hash);
     this.redo = new Transaction(this.#encoder, this.state);
     this.#sequence = sequence;

@@ -1,4 +1,13 @@
-import { closeSync, cpSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -382,6 +391,30 @@ describe('a journal store', () => {
     journal = await openJournal(directory);
     expect(journal.state()).toMatchObject({ blank: true });
     await journal.close();
+  });
+
+  test('of a later version is refused and left as it is', async () => {
+    const directory = scratchDirectory();
+    const journal = await openJournal(directory);
+    await journal.fence(1);
+    await append(journal, 1, 'kept');
+    await journal.close();
+    for (const name of ['journal.slot', '000001.tjl']) {
+      const path = join(directory, name);
+      const sound = readFileSync(path);
+      const later = Buffer.from(sound);
+      for (let at = 0; at < (name === 'journal.slot' ? 2 : 1) * BLOCK_BYTES; at += BLOCK_BYTES) {
+        later.writeUInt16LE(2, at + 8);
+        later.writeUInt32LE(platform.kernels.crc32c(later.subarray(at + 4, at + BLOCK_BYTES)), at);
+      }
+      writeFileSync(path, later);
+      await expect(openJournal(directory)).rejects.toThrow('another version of tartanfs');
+      expect(readFileSync(path).equals(later)).toBe(true);
+      writeFileSync(path, sound);
+    }
+    const again = await openJournal(directory);
+    expect(await texts(again)).toEqual(['kept']);
+    await again.close();
   });
 
   test('a fence that comes in the middle of a reset answers for what is left, also after a crash', async () => {
