@@ -4,10 +4,8 @@
  */
 import { ErrnoError } from '../../base/errno.ts';
 import { type FileSystem, ROOT_INODE } from '../../filesystem/file-system.ts';
-import type { Volume } from '../../filesystem/volume.ts';
-import type { Service } from '../cluster/service.ts';
 import type { SimulatedCluster } from '../cluster/simulated-cluster.ts';
-import { CheckFailed, type MountedFileSystem, type World } from '../contract.ts';
+import { CheckFailed, type MountedFileSystem, type SimulatedProcess, type World } from '../contract.ts';
 
 const ANSWER_BOUND_MS = 45_000;
 const O_RDWR_CREAT = 0o102;
@@ -19,10 +17,8 @@ export function watchDeposed(
   world: World,
   cluster: SimulatedCluster,
   old: MountedFileSystem,
-  service: Service<Volume>,
+  process: SimulatedProcess,
 ): void {
-  const { process } = service;
-  if (process === undefined) return;
   const begin = (): boolean => {
     const { mount } = cluster;
     if (!process.alive) return true;

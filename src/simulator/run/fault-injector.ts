@@ -177,6 +177,7 @@ export class FaultInjector {
     const cluster = this.#cluster;
     const old = cluster.activeMount;
     const { mount } = cluster;
+    const { process } = old;
     const { faults } = this.#world.network;
     const mine = old.machine.name;
     const isCut = (how === 0 || how === 3) && !cluster.shape.oneMachine;
@@ -187,8 +188,10 @@ export class FaultInjector {
     cluster.takeOver();
     return () => {
       if (isCut) for (const other of others) faults.mend(mine, other);
-      if (how === 1) old.thaw();
-      if (mount !== undefined) watchDeposed(this.#world, cluster, mount, old);
+      if (how === 1 && old.process === process) old.thaw();
+      if (mount !== undefined && process?.alive === true) {
+        watchDeposed(this.#world, cluster, mount, process);
+      }
     };
   }
 

@@ -22,6 +22,9 @@ import type { Scenario } from './scenario.ts';
 export const HEALTHY_BOUND_MS = 90_000;
 const LOAD_END_BOUND_MS = 60_000;
 const POLL_MS = 25;
+const MAX_SKEW_MS = 86_400_000;
+/** A hundred times what a bad quartz does. */
+const MAX_DRIFT_PPM = 10_000;
 const STEP_CHECK_MS = 50;
 
 /** A fault of one of the phases; its time counts from the phase's begin. */
@@ -94,7 +97,12 @@ class Run {
     this.#cluster = new SimulatedCluster({
       world,
       shape: this.#shape,
-      machine: (name) => createMachine(world, { name, disk: createSimulatedDisk(world, name) }),
+      machine: (name) =>
+        createMachine(world, {
+          name,
+          disk: createSimulatedDisk(world, name),
+          ...drawClock(this.#dice.fork(`clock of ${name}`)),
+        }),
       alter: (process) => defect?.alter?.(process) ?? process,
       onMounted: (volume) => defect?.onMounted?.(volume, world),
     });
@@ -243,6 +251,15 @@ class Run {
       timer.cancel();
     }
   }
+}
+
+/** Most machines have the time; some clocks are hours wrong, and some run too fast or too slow. */
+function drawClock(dice: Dice): { skewMs: number; driftPpm: number } {
+  const sign = dice.chance(0.5) ? 1 : -1;
+  return {
+    skewMs: dice.chance(0.3) ? sign * dice.below(MAX_SKEW_MS) : sign * dice.below(20),
+    driftPpm: dice.chance(0.3) ? sign * dice.below(MAX_DRIFT_PPM) : 0,
+  };
 }
 
 class NotInTime extends Error {
