@@ -43,6 +43,21 @@ export interface ReplicaView {
   close(): Promise<void>;
 }
 
+export interface GatheredCheckpoint {
+  add(operations: Iterable<ReplicaOperation>): void;
+  /** Rejects with ReplicaConflict when the state is another one; nothing is changed then. */
+  apply(fromSequence: number, toSequence: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+type Batch = ReturnType<Database['batch']>;
+
+function addTo(batch: Batch, { key, value }: ReplicaOperation): void {
+  assert(key[0] !== 0, 'keys that start with a zero byte are the store’s own');
+  if (value === undefined) batch.del(asBuffer(key));
+  else batch.put(asBuffer(key), asBuffer(value));
+}
+
 const NOTHING: ReplicaState = { complete: false, appliedSequence: 0 };
 /** Operations that are put into a batch before other work gets its turn. */
 const SLICE = 1000;
@@ -110,11 +125,37 @@ export class ReplicaStore {
     operations: Iterable<ReplicaOperation>,
   ): Promise<void> {
     assert(toSequence >= fromSequence, 'a checkpoint goes forward');
-    const { complete, appliedSequence } = this.#state;
-    if (!complete || appliedSequence !== fromSequence || this.#busy) {
-      throw new ReplicaConflict(`at ${complete ? appliedSequence : 'nothing'}, not at ${fromSequence}`);
-    }
+    this.#mustStandAt(fromSequence);
     await this.#exclusively(() => this.#write(operations, { complete: true, appliedSequence: toSequence }));
+  }
+
+  /**
+   * A checkpoint that arrives in parts: each goes into a batch of the database as it comes, so nothing else has to keep it. Applied as applyCheckpoint
+   * does it, or closed; once.
+   */
+  gatherCheckpoint(): GatheredCheckpoint {
+    const batch = this.database.batch();
+    return {
+      add: (operations) => {
+        for (const operation of operations) addTo(batch, operation);
+      },
+      apply: async (fromSequence, toSequence) => {
+        try {
+          this.#mustStandAt(fromSequence);
+        } catch (error) {
+          await batch.close();
+          throw error;
+        }
+        await this.#exclusively(() => this.#finish(batch, { complete: true, appliedSequence: toSequence }));
+      },
+      close: () => batch.close(),
+    };
+  }
+
+  #mustStandAt(fromSequence: number): void {
+    const { complete, appliedSequence } = this.#state;
+    if (complete && appliedSequence === fromSequence && !this.#busy) return;
+    throw new ReplicaConflict(`at ${complete ? appliedSequence : 'nothing'}, not at ${fromSequence}`);
   }
 
   /** Something in it was found damaged: it is incomplete until a snapshot is installed, also after a restart. */
@@ -182,18 +223,20 @@ export class ReplicaStore {
     const batch = this.database.batch();
     try {
       let count = 0;
-      for (const { key, value } of operations) {
-        assert(key[0] !== 0, 'keys that start with a zero byte are the store’s own');
-        if (value === undefined) batch.del(asBuffer(key));
-        else batch.put(asBuffer(key), asBuffer(value));
+      for (const operation of operations) {
+        addTo(batch, operation);
         count++;
         if (count % SLICE === 0) await new Promise<void>((resolve) => this.#platform.timers.defer(resolve));
       }
-      batch.put(replicaStateKey, encodeStoredReplicaState(state, this.#platform.kernels.crc32c));
     } catch (error) {
       await batch.close();
       throw error;
     }
+    await this.#finish(batch, state);
+  }
+
+  async #finish(batch: Batch, state: ReplicaState): Promise<void> {
+    batch.put(replicaStateKey, encodeStoredReplicaState(state, this.#platform.kernels.crc32c));
     // A later synced write does not make earlier unsynced ones durable in `level`, so each is synced.
     await batch.write({ sync: true });
     this.#state = state;

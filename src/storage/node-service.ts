@@ -102,7 +102,7 @@ async function fenceJournal({ journal }: NodeParts, { body }: RpcRequest): Promi
 }
 
 async function applyCheckpoint({ journal, replica }: NodeParts, { body }: RpcRequest): Promise<RpcResponse> {
-  const part = replicaMessages.decodeCheckpointPart(Buffer.from(body)); // its operations are kept
+  const part = replicaMessages.decodeCheckpointPart(Buffer.from(body)); // its operations are needed after an await
   journal.mustReign(part.term);
   await replica.checkpoint(part);
   return ok(replicaMessages.encodeReplicaState(replica.state));

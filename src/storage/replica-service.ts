@@ -2,14 +2,19 @@
  * The metadata replica of a storage node as remote callers see it: checkpoints that arrive in parts, snapshots read in pages of a view that stays
  * open between calls, snapshots installed in pages.
  *
- * Bounds: one checkpoint is gathered at a time, up to MAX_CHECKPOINT_BYTES; a few views are open, each for as long as it is used.
+ * Bounds: one checkpoint is gathered at a time, in a batch of the database of up to MAX_CHECKPOINT_BYTES; a few views are open, each for as long
+ * as it is used.
  */
 
 import { MIB } from '../base/units.ts';
-import { ReplicaConflict, type ReplicaStore, type ReplicaView } from '../cluster/replica-store.ts';
+import {
+  type GatheredCheckpoint,
+  ReplicaConflict,
+  type ReplicaStore,
+  type ReplicaView,
+} from '../cluster/replica-store.ts';
 import type {
   CheckpointPart,
-  ReplicaOperation,
   ReplicaState,
   SnapshotInstallRequest,
   SnapshotPage,
@@ -27,7 +32,7 @@ interface Gathering {
   readonly fromSequence: number;
   readonly toSequence: number;
   readonly term: number;
-  readonly operations: ReplicaOperation[];
+  readonly checkpoint: GatheredCheckpoint;
   bytes: number;
   nextPart: number;
 }
@@ -55,34 +60,44 @@ export class ReplicaService {
     return this.#store.state;
   }
 
-  /** The part's operations are kept: they must not change. The caller has checked the term. */
+  /** The caller has checked the term. */
   async checkpoint(part: CheckpointPart): Promise<void> {
     const { fromSequence, toSequence, term } = part;
-    if (part.part === 0)
-      this.#gathering = { fromSequence, toSequence, term, operations: [], bytes: 0, nextPart: 0 };
+    if (part.part === 0) await this.#begin(part);
     const gathering = this.#gathering;
     if (
       gathering === undefined ||
       gathering.fromSequence !== fromSequence ||
       gathering.toSequence !== toSequence ||
       gathering.term !== term ||
-      gathering.nextPart !== part.part ||
-      toSequence < fromSequence
+      gathering.nextPart !== part.part
     ) {
       throw new ReplicaConflict(`part ${part.part} of a checkpoint is out of order`);
     }
     gathering.nextPart++;
-    for (const operation of part.operations) {
-      gathering.bytes += replicaOperationBytes(operation);
-      gathering.operations.push(operation);
-    }
+    for (const operation of part.operations) gathering.bytes += replicaOperationBytes(operation);
     if (gathering.bytes > MAX_CHECKPOINT_BYTES) {
-      this.#gathering = undefined;
+      await this.#drop();
       throw new StorageError({ reason: 'invalid' }, `a checkpoint of over ${MAX_CHECKPOINT_BYTES} bytes`);
     }
+    gathering.checkpoint.add(part.operations);
     if (!part.final) return;
     this.#gathering = undefined;
-    await this.#store.applyCheckpoint(fromSequence, toSequence, gathering.operations);
+    await gathering.checkpoint.apply(fromSequence, toSequence);
+  }
+
+  async #begin({ fromSequence, toSequence, term }: CheckpointPart): Promise<void> {
+    if (toSequence < fromSequence) throw new ReplicaConflict('a checkpoint goes forward');
+    const dropped = this.#gathering;
+    const checkpoint = this.#store.gatherCheckpoint();
+    this.#gathering = { fromSequence, toSequence, term, checkpoint, bytes: 0, nextPart: 0 };
+    await dropped?.checkpoint.close();
+  }
+
+  async #drop(): Promise<void> {
+    const gathering = this.#gathering;
+    this.#gathering = undefined;
+    await gathering?.checkpoint.close();
   }
 
   async readSnapshot(request: SnapshotReadRequest): Promise<SnapshotPage> {
@@ -157,6 +172,7 @@ export class ReplicaService {
 
   async close(): Promise<void> {
     for (const viewId of [...this.#views.keys()]) await this.#closeView(viewId);
+    await this.#drop();
     await this.#store.close();
   }
 }
