@@ -73,7 +73,10 @@ export class OrphanSweep {
   }
 
   async #walkLater(link: NodeLink, client: RpcClient): Promise<void> {
-    await this.#platform.timers.sleep(this.#options.delayMs ?? DELAY_MS);
+    // No sleep: a command that has closed the volume need not wait for it.
+    await new Promise<void>((resolve) => {
+      this.#platform.timers.after(this.#options.delayMs ?? DELAY_MS, resolve);
+    });
     try {
       await this.#walk(link, client);
     } catch (error) {
