@@ -1,9 +1,10 @@
 /** Extended attributes: each inode's list of names against its values, and against what the inode says of itself. */
-import { keyLetters, perInodeKey, xattrKey } from '../format/metadata-keys.ts';
+import { keyBytes, keyLetters, perInodeKey, xattrKey } from '../format/metadata-keys.ts';
 import { decodeNames, decodePlain, encodeNames, encodePlain } from '../format/metadata-records.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { dropMark } from './load.ts';
 import type { Problem } from './problem.ts';
+import { rescuedRecord } from './record-rescue.ts';
 import { ViewCursor } from './view-cursor.ts';
 
 const NAME_AT = 7;
@@ -23,7 +24,15 @@ export class AttributeWalk {
   async *check(inode: number, hasXattrs: boolean | undefined): AsyncGenerator<Problem> {
     const listed = await this.#takeList(inode);
     if (listed.why !== undefined) {
-      yield { kind: 'record-damaged', subject: { inode }, detail: `names of its attributes: ${listed.why}` };
+      const key = keyBytes(perInodeKey(keyLetters.xattrNames, inode));
+      yield {
+        kind: 'record-damaged',
+        subject: { inode },
+        detail: `names of its attributes: ${listed.why}`,
+        repairOnNodes: rescuedRecord(this.#context, key, (value) =>
+          decodeNames(decodePlain(value, this.#context.crc32c)),
+        ),
+      };
     }
     const missing = new Set(listed.names);
     for (; ; this.#values.advance()) {

@@ -17,6 +17,7 @@ import { type CheckContext, decoded } from './check-context.ts';
 import { ExtentScan } from './extent-scan.ts';
 import { dropMark } from './load.ts';
 import type { Problem } from './problem.ts';
+import { rescuedRecord } from './record-rescue.ts';
 import { ViewCursor } from './view-cursor.ts';
 
 const PROGRESS_EVERY = 4096;
@@ -97,8 +98,8 @@ async function* checkExtents(
   for (; ; chunks.advance()) {
     if (chunks.isDry) await chunks.fetch();
     if (chunks.head === undefined || chunks.inode !== number) break;
-    const index = chunkOfKey(chunks.head.key);
-    const { value } = chunks.head;
+    const { key, value } = chunks.head;
+    const index = chunkOfKey(key);
     const chunk = decoded(() => decodeChunk(value, context.crc32c));
     if (chunk.value === undefined) {
       const range = `blocks ${index * CHUNK_BLOCKS} to ${(index + 1) * CHUNK_BLOCKS - 1}`;
@@ -106,6 +107,7 @@ async function* checkExtents(
         kind: 'record-damaged',
         subject: { inode: number },
         detail: `where ${range} lie: ${chunk.why}`,
+        repairOnNodes: rescuedRecord(context, key, (bytes) => decodeChunk(bytes, context.crc32c)),
       };
       continue;
     }

@@ -18,6 +18,7 @@ import { isDirectoryMode } from '../metadata/inode-rules.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { entryDropped } from './name-repairs.ts';
 import type { Problem } from './problem.ts';
+import { rescuedRecord } from './record-rescue.ts';
 import { ViewCursor } from './view-cursor.ts';
 
 const PROGRESS_EVERY = 4096;
@@ -60,10 +61,7 @@ async function* checkDirectory(
         kind: 'record-damaged',
         subject: { inode: directory.inode },
         detail: `a directory entry in it: ${found.why}`,
-        repairAtRest: (redo) => {
-          redo.setRecord(key.toString('latin1'), undefined);
-          return true;
-        },
+        repairOnNodes: rescuedRecord(context, key, (bytes) => decodeEntry(bytes, context.crc32c)),
       };
       continue;
     }

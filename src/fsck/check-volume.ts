@@ -49,7 +49,8 @@ const MAX_LISTED = 10_000;
 const SETTLE_MS = 1000;
 const NOT_NOW = 'it cannot be repaired as things are; see the other findings';
 
-const checks: readonly Check[] = [
+/** Of the view alone. */
+const metadataChecks: readonly Check[] = [
   loadTotals,
   loadSegments,
   loadInodes,
@@ -57,10 +58,9 @@ const checks: readonly Check[] = [
   checkReach,
   checkFiles,
   checkSegments,
-  checkFragments,
-  checkOrphans,
-  checkReplicas,
 ];
+/** These ask the primary for records, which would give up its store if it met a damaged one. */
+const nodeChecks: readonly Check[] = [checkFragments, checkOrphans, checkReplicas];
 
 /** Paths in what a check reports are right only when it is over. */
 function buffered(check: Check): Check {
@@ -96,6 +96,8 @@ class CheckRun {
   readonly #listed = new Map<string, boolean>();
   #unlisted = 0;
   #repaired = 0;
+  /** A record cannot be read: what it says is not known, so what seems to follow from the others may be wrong. */
+  #damaged = false;
   /** Of the round. */
   #left = { error: 0, warning: 0, note: 0 };
   #looked: Pick<CheckSummary, 'inodes' | 'segments' | 'mappedBlocks' | 'fragments'> = {
@@ -124,8 +126,10 @@ class CheckRun {
     const paths = new Paths(context);
     const before = this.#repaired;
     this.#left = { error: 0, warning: 0, note: 0 };
+    this.#damaged = false;
     try {
-      for (const check of checks) {
+      for (const check of [...metadataChecks, ...nodeChecks]) {
+        if (this.#damaged && nodeChecks.includes(check)) break;
         for await (const problem of check(context)) {
           const finding = await this.#finding(problem, paths);
           if (finding !== undefined) yield finding;
@@ -149,6 +153,7 @@ class CheckRun {
       problem.repair !== undefined ||
       problem.repairAtRest !== undefined ||
       problem.repairOnNodes !== undefined;
+    if (kind === 'record-damaged') this.#damaged = true;
     const repaired = this.#options.repair === true && (await this.#repair(problem));
     if (repaired) this.#repaired++;
     else this.#left[severity]++;
@@ -165,7 +170,8 @@ class CheckRun {
     return { severity, kind, subject, detail, advice: failed ? NOT_NOW : advice, repairable, repaired, ids };
   }
 
-  async #repair({ repair, repairAtRest, repairOnNodes }: Problem): Promise<boolean> {
+  async #repair({ kind, repair, repairAtRest, repairOnNodes }: Problem): Promise<boolean> {
+    if (this.#damaged && kind !== 'record-damaged') return false;
     if (repairOnNodes !== undefined) return repairOnNodes();
     const change = repair ?? (this.#options.atRest ? repairAtRest : undefined);
     if (change === undefined) return false;

@@ -19,7 +19,7 @@ const AT_REST = 'unmount the volume and run it with --repair';
 const RESTORE = 'restore the range from a backup, or delete the file';
 
 export const findingKinds = {
-  'record-damaged': { severity: 'error', advice: 'restore what it belongs to from a backup' },
+  'record-damaged': { severity: 'error', advice: AT_REST },
   'totals-wrong': { severity: 'error', advice: WITH_REPAIR },
   'inode-unusable': { severity: 'error', advice: 'restore the file from a backup' },
   'inode-unreachable': { severity: 'error', advice: AT_REST },

@@ -10,6 +10,7 @@ import { S_IFDIR, S_IFMT } from '../metadata/inode-rules.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { inodeFlags } from './inode-index.ts';
 import type { Problem, StateRepair } from './problem.ts';
+import { rescuedRecord } from './record-rescue.ts';
 import { ViewCursor } from './view-cursor.ts';
 
 const KNOWN_TYPES = new Set([0o010000, 0o020000, S_IFDIR, 0o060000, 0o100000, 0o120000, 0o140000]);
@@ -20,7 +21,12 @@ export async function* loadTotals(context: CheckContext): AsyncGenerator<Problem
   if (found === undefined) return;
   const totals = decoded(() => decodeTotals(found[1], context.crc32c));
   if (totals.value === undefined) {
-    yield { kind: 'record-damaged', subject: {}, detail: `the totals of the volume: ${totals.why}` };
+    yield {
+      kind: 'record-damaged',
+      subject: {},
+      detail: `the totals of the volume: ${totals.why}`,
+      repairOnNodes: rescuedRecord(context, found[0], (value) => decodeTotals(value, context.crc32c)),
+    };
     return;
   }
   context.totals = totals.value;
@@ -40,7 +46,12 @@ export async function* loadSegments(context: CheckContext): AsyncGenerator<Probl
     if (record.value?.segmentId === segmentId) context.segments.add(record.value);
     else {
       const why = record.value === undefined ? record.why : `it is that of ${record.value.segmentId}`;
-      yield { kind: 'record-damaged', subject: { segmentId }, detail: `its record: ${why}` };
+      yield {
+        kind: 'record-damaged',
+        subject: { segmentId },
+        detail: `its record: ${why}`,
+        repairOnNodes: rescuedRecord(context, key, (bytes) => decodeSegmentRecord(bytes, context.crc32c)),
+      };
     }
   }
   yield* loadDead(context);
@@ -79,10 +90,15 @@ export async function* loadInodes(context: CheckContext): AsyncGenerator<Problem
     if (cursor.isDry) await cursor.fetch();
     if (cursor.head === undefined) break;
     const number = inodeOfKey(cursor.head.key);
-    const { value } = cursor.head;
+    const { key, value } = cursor.head;
     const inode = decoded(() => decodeInode(value, context.crc32c));
     if (inode.value === undefined) {
-      yield { kind: 'record-damaged', subject: { inode: number }, detail: `its record: ${inode.why}` };
+      yield {
+        kind: 'record-damaged',
+        subject: { inode: number },
+        detail: `its record: ${inode.why}`,
+        repairOnNodes: rescuedRecord(context, key, (bytes) => decodeInode(bytes, context.crc32c)),
+      };
       continue;
     }
     const { mode, linkCount } = inode.value;

@@ -121,13 +121,11 @@ export class DirectoryTable {
     return entry;
   }
 
-  /** A repair: the slot becomes `entry`, or nothing. */
+  /** A repair: the slot becomes `entry`, or nothing. What is there now is not looked at: it may be damaged. */
   setSlot(parent: number, cookie: number, entry: EntryRecord | undefined): void {
-    const old = this.#slot(parent, cookie);
     this.#store({ ...(entry ?? { inode: 0, type: 0, overflow: false, name: '' }), parent, cookie });
-    // It need not be where a look-up finds it.
-    if (old !== undefined) this.#names.delete(nameKey(parent, old.name));
-    if (entry !== undefined) this.#names.delete(nameKey(parent, entry.name));
+    // A cached name may be the old one's, and the new one need not be where a look-up finds it.
+    this.#names.clear();
   }
 
   #store(entry: Entry): void {

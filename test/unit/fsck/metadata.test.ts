@@ -420,3 +420,25 @@ test('a file whose extents lead nowhere reads as an error there, and can be dele
   await fileSystem.syncAll();
   expect((await world.check()).findings).toEqual([]);
 });
+
+test('records that cannot be read are taken from a replica, and nothing that they speak of goes before', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  await world.rest();
+  const { segmentId } = world.damage((_, state) => firstSegment(state, sample.b));
+  const { cookie } = world.damage((_, state) => state.directories.find(sample.top, 'a')!);
+  await world.damageStore([
+    inodeKey(sample.b),
+    entryKey(sample.top, cookie),
+    keys.chunkKey(sample.deep, 0),
+    keys.segmentKey(segmentId),
+    perInodeKey(keyLetters.xattrNames, sample.b),
+  ]);
+  const { findings } = await world.check();
+  expect(findings.filter(({ kind }) => kind === 'record-damaged')).toHaveLength(5);
+  const repaired = await world.check({ repair: true });
+  expect(repaired.summary).toMatchObject({ repaired: 5, errors: 0 });
+  expect((await world.check({ data: true })).findings).toEqual([]);
+  await world.remount();
+  expect(world.metadata.listXattrs(sample.b)).toEqual(['user.colour', 'user.shape']);
+});

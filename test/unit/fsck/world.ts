@@ -133,7 +133,7 @@ export class CheckWorld {
     this.#opened++;
     return {
       ...{ coordinator: this.#coordinator, key, volumeId, parityFragments: 1, owner: { uid: 0, gid: 0 } },
-      directory: join(this.#directory, `view-${this.#opened}`),
+      directory: this.#viewDirectory(),
     };
   }
 
@@ -169,6 +169,21 @@ export class CheckWorld {
   async crash(): Promise<void> {
     this.links.close();
     await this.#openAtRest();
+  }
+
+  /** Makes records of the primary's own store unreadable, behind its back. At rest. */
+  async damageStore(damaged: readonly string[]): Promise<void> {
+    await this.#closeVolume();
+    const directory = this.#viewDirectory();
+    const database = await this.platform.databases.open(directory);
+    for (const key of damaged) await database.put(Buffer.from(key, 'latin1'), Buffer.from('not a record'));
+    await database.close();
+    this.#opened--;
+    await this.#openAtRest();
+  }
+
+  #viewDirectory(): string {
+    return join(this.#directory, `view-${this.#opened}`);
   }
 
   async #closeVolume(): Promise<void> {
