@@ -119,7 +119,7 @@ async function live(bed: DiskBed, known: Known[], life: number, dice: Dice): Pro
 }
 
 test('what was acknowledged is there after any number of crashes, and what was freed is not', async () => {
-  const outcomes = await underSeeds(16, async (seed) => {
+  const outcomes = await underSeeds(7, async (seed) => {
     const bed = await diskBed(seed, { capacityBytes: DISK_BYTES });
     const dice = bed.world.dice.fork('test');
     const known: Known[] = [];
