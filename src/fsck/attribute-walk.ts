@@ -25,20 +25,17 @@ export class AttributeWalk {
     const listed = await this.#takeList(inode);
     if (listed.why !== undefined) {
       const key = keyBytes(perInodeKey(keyLetters.xattrNames, inode));
-      yield {
-        kind: 'record-damaged',
-        subject: { inode },
-        detail: `names of its attributes: ${listed.why}`,
-        repairOnNodes: rescuedRecord(this.#context, key, (value) =>
-          decodeNames(decodePlain(value, this.#context.crc32c)),
-        ),
-      };
+      yield this.#damaged(inode, key, `names of its attributes: ${listed.why}`);
     }
     const missing = new Set(listed.names);
     for (; ; this.#values.advance()) {
       if (this.#values.isDry) await this.#values.fetch();
       if (this.#values.head === undefined || this.#values.inode !== inode) break;
-      const name = this.#values.head.key.toString('latin1', NAME_AT);
+      const { key, value } = this.#values.head;
+      const name = key.toString('latin1', NAME_AT);
+      const plain = decoded(() => decodePlain(value, this.#context.crc32c));
+      if (plain.value === undefined)
+        yield this.#damaged(inode, key, `value of its attribute ${name}: ${plain.why}`);
       if (missing.delete(name) || listed.why !== undefined) continue;
       yield {
         kind: 'attribute-unowned',
@@ -59,6 +56,12 @@ export class AttributeWalk {
     this.#lists.advance();
     const names = decoded(() => decodeNames(decodePlain(value, this.#context.crc32c)));
     return names.value === undefined ? { names: [], why: names.why } : { names: names.value };
+  }
+
+  #damaged(inode: number, key: Buffer, detail: string): Problem {
+    const decode = (value: Buffer) => decodePlain(value, this.#context.crc32c);
+    const repairOnNodes = rescuedRecord(this.#context, key, decode);
+    return { kind: 'record-damaged', subject: { inode }, detail, repairOnNodes };
   }
 
   #lost(inode: number, names: readonly string[], missing: ReadonlySet<string>): Problem {

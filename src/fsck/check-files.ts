@@ -3,11 +3,19 @@
  * so one step for each inode takes in all kinds together; what is left over between two inodes belongs to none.
  */
 import { BLOCK_BYTES } from '../base/units.ts';
-import { chunkKey, chunkOfKey, inodeKey, keyLetters, perInodeKey } from '../format/metadata-keys.ts';
+import {
+  chunkKey,
+  chunkOfKey,
+  inodeKey,
+  keyBytes,
+  keyLetters,
+  perInodeKey,
+} from '../format/metadata-keys.ts';
 import {
   CHUNK_BLOCKS,
   decodeChunk,
   decodeInode,
+  decodePlain,
   encodeInode,
   type InodeRecord,
 } from '../format/metadata-records.ts';
@@ -58,7 +66,9 @@ async function* checkOne(
   inode: InodeRecord | undefined,
 ): AsyncGenerator<Problem> {
   const isTruncated = await take(walks.truncates, number);
-  const hasTarget = await take(walks.targets, number);
+  const target = await targetOf(walks.targets, number);
+  const hasTarget = target !== undefined;
+  if (hasTarget) yield* checkTargetRecord(context, number, target);
   if (inode !== undefined) yield* checkTarget(number, inode, hasTarget);
   yield* checkExtents(context, walks.chunks, number, inode, isTruncated);
   yield* walks.attributes.check(number, inode?.hasXattrs);
@@ -70,6 +80,21 @@ async function take(cursor: ViewCursor, inode: number): Promise<boolean> {
   if (cursor.inode !== inode) return false;
   cursor.advance();
   return true;
+}
+
+async function targetOf(targets: ViewCursor, inode: number): Promise<Buffer | undefined> {
+  if (targets.isDry) await targets.fetch();
+  const value = targets.inode === inode ? targets.head?.value : undefined;
+  if (value !== undefined) targets.advance();
+  return value;
+}
+
+function* checkTargetRecord(context: CheckContext, inode: number, target: Buffer): Generator<Problem> {
+  const decode = (value: Buffer) => decodePlain(value, context.crc32c);
+  const plain = decoded(() => decode(target));
+  if (plain.value !== undefined) return;
+  const repairOnNodes = rescuedRecord(context, keyBytes(perInodeKey(keyLetters.symlink, inode)), decode);
+  yield { kind: 'record-damaged', subject: { inode }, detail: `its target: ${plain.why}`, repairOnNodes };
 }
 
 function* checkTarget(number: number, inode: InodeRecord, hasTarget: boolean): Generator<Problem> {

@@ -433,11 +433,13 @@ test('records that cannot be read are taken from a replica, and nothing that the
     keys.chunkKey(sample.deep, 0),
     keys.segmentKey(segmentId),
     perInodeKey(keyLetters.xattrNames, sample.b),
+    keys.xattrKey(sample.b, 'user.shape'),
+    perInodeKey(keyLetters.symlink, sample.link),
   ]);
   const { findings } = await world.check();
-  expect(findings.filter(({ kind }) => kind === 'record-damaged')).toHaveLength(5);
+  expect(findings.filter(({ kind }) => kind === 'record-damaged')).toHaveLength(7);
   const repaired = await world.check({ repair: true });
-  expect(repaired.summary).toMatchObject({ repaired: 5, errors: 0 });
+  expect(repaired.summary).toMatchObject({ repaired: 7, errors: 0 });
   expect((await world.check({ data: true })).findings).toEqual([]);
   await world.remount();
   expect(world.metadata.listXattrs(sample.b)).toEqual(['user.colour', 'user.shape']);
