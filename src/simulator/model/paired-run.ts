@@ -222,10 +222,10 @@ export class PairedRun {
   }
 
   async #applyToNames({ kind, node, name, other, offset }: Operation): Promise<void> {
-    const directory = this.#node(node);
+    const directory = this.#directory(node);
     // Which of two errors comes first is nobody's business: names that are too long go where one directory is concerned.
     const text = NAMES[kind === 'rename' || kind === 'link' ? name % 4 : name]!;
-    const second = this.#node(other);
+    const second = kind === 'rename' ? this.#directory(other) : this.#node(other);
     const newName = NAMES[offset % 4]!;
     const make = (call: (fileSystem: FileSystem, parent: number) => unknown) =>
       this.#make(kind, directory, call);
@@ -489,6 +489,13 @@ export class PairedRun {
       model: () => this.#model.release(file!.node.model, file!.model),
       real: (real) => real.release(file!.node.real, file!.real),
     });
+  }
+
+  /** Mostly a directory, and now and then what happens to be there. Of the first ten, so that the tree stays small. */
+  #directory(which: number): Node {
+    if (which === 9) return this.#node(which);
+    const directories = this.nodes.slice(0, 10).filter(({ type }) => type === S_IFDIR);
+    return directories[which % directories.length]!;
   }
 
   #node(which: number): Node {
