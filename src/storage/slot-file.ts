@@ -41,6 +41,8 @@ export class SlotFile {
       await slot.close();
       throw new SlotDamaged(`${path} is damaged: neither of its copies can be read`);
     }
+    // A killed process may have left a copy that is not durable yet: it is the state from here on.
+    await slot.#file.sync();
     return { slot, payload };
   }
 
