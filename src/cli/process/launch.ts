@@ -8,7 +8,13 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { rotateLog } from './log-files.ts';
-import { identityOf, type ProcessIdentity, removeProcessFile, writeProcessFile } from './process-file.ts';
+import {
+  identityOf,
+  liveProcess,
+  type ProcessIdentity,
+  removeProcessFile,
+  writeProcessFile,
+} from './process-file.ts';
 import { parseReports, REPORT_DESCRIPTOR, type StartupReport } from './startup-report.ts';
 
 const entryPoint = fileURLToPath(new URL('../main.js', import.meta.url));
@@ -60,7 +66,8 @@ export function launch(options: LaunchOptions): ProcessIdentity {
     if ('unref' in reports && typeof reports.unref === 'function') reports.unref();
   }
   child.on('exit', (code, signalName) => {
-    if (pidFile !== undefined) removeProcessFile(pidFile);
+    // Its successor may have written it already.
+    if (pidFile !== undefined && liveProcess(pidFile) === undefined) removeProcessFile(pidFile);
     options.onExit(signalName === null ? `ended with ${code}` : `was killed by ${signalName}`);
   });
   child.unref();

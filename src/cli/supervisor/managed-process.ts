@@ -92,6 +92,7 @@ export class ManagedProcess {
     this.#stopping = false;
     this.#detail = '';
     this.#phase = 'starting';
+    let identity: ProcessIdentity | undefined;
     const options: LaunchOptions = {
       args,
       nodeArgs: this.#options.nodeArgs,
@@ -106,22 +107,26 @@ export class ManagedProcess {
         }
       },
       onExit: (how) => {
-        const wasStarting = this.#phase === 'starting';
-        this.#failure ??= new CommandFailure(
-          exitCodes.unavailable,
-          `${this.name} ${how}; see ${this.#options.logFile}`,
-        );
+        const failure = this.#failure ?? this.#unexplained(how);
+        // Without effect once it was ready. Whoever stopped it may have noticed its end before this, and started the next one.
+        reject(failure);
+        if (this.#identity !== undefined && this.#identity !== identity) return;
+        if (!this.#stopping) this.#failure = failure;
         this.#ended(how);
-        if (wasStarting) reject(this.#failure);
       },
     };
     try {
-      this.#identity = launch(options);
+      identity = launch(options);
+      this.#identity = identity;
     } catch (error) {
       this.#phase = 'absent';
       reject(error);
     }
     return promise;
+  }
+
+  #unexplained(how: string): CommandFailure {
+    return new CommandFailure(exitCodes.unavailable, `${this.name} ${how}; see ${this.#options.logFile}`);
   }
 
   #ended(how: string): void {
