@@ -2,7 +2,6 @@
  * `npm run torture`: real processes, a real mount, faults drawn from a seed. Ends with 0 if every promise was kept, 1 if not, 64 if it was
  * called wrongly. Whatever happens, no process and no mount is left.
  */
-import { join } from 'node:path';
 import { EventLog } from './event-log.ts';
 import { measureFailover } from './failover.ts';
 import { Torture } from './faults.ts';
@@ -19,7 +18,7 @@ const replay = ({ mode, seconds, seed, nodes, parity }: TortureOptions): string 
 
 async function main(options: TortureOptions): Promise<number> {
   const volume = new TortureVolume(options);
-  const log = new EventLog(join(volume.base, 'events.log'));
+  const log = new EventLog(volume.eventFile);
   log.say(`${replay(options)}   in ${volume.base}`);
   const torture = new Torture(volume, log, options);
   let keptLogs: string | undefined;

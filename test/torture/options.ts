@@ -55,12 +55,19 @@ export function parseOptions(args: readonly string[]): TortureOptions {
   if (values.failover === true && values.recovery === true) {
     throw new WrongUse('--failover and --recovery are two different measurements');
   }
+  const nodes = count('nodes', 5, 1, 32);
+  const parity = count('parity', 1, 0, 3);
+  if (nodes < 2 * parity + 1) {
+    throw new WrongUse(
+      `with ${parity} of ${nodes} nodes away too few are left to write with full parity: use --nodes ${2 * parity + 1}`,
+    );
+  }
   return {
     mode: values.failover === true ? 'failover' : values.recovery === true ? 'recovery' : 'faults',
     seconds: count('seconds', 60, 1, 86_400),
     seed: count('seed', randomInt(MAX_SEED), 0, MAX_SEED),
-    nodes: count('nodes', 5, 1, 32),
-    parity: count('parity', 1, 0, 3),
+    nodes,
+    parity,
     files: count('files', 100_000, 1, 10_000_000),
   };
 }

@@ -41,6 +41,7 @@ export interface VolumeShape {
 export class TortureVolume {
   readonly base: string;
   readonly mountPoint: string;
+  readonly eventFile: string;
   readonly layout: VolumeLayout;
   readonly nodeIds: readonly number[];
   readonly #shape: VolumeShape;
@@ -49,6 +50,7 @@ export class TortureVolume {
     this.#shape = shape;
     this.base = mkdtempSync('/var/tmp/tartan-torture-');
     this.mountPoint = join(this.base, 'mnt');
+    this.eventFile = join(this.base, 'events.log');
     this.layout = volumeLayout(join(this.base, 'state'));
     this.nodeIds = Array.from({ length: shape.nodes }, (_, index) => index + 1);
   }
@@ -124,6 +126,7 @@ export class TortureVolume {
     if (keepLogs !== undefined) {
       mkdirSync(dirname(keepLogs), { recursive: true });
       cpSync(this.layout.logDirectory, keepLogs, { recursive: true });
+      cpSync(this.eventFile, join(keepLogs, 'events.log'));
     }
     rmSync(this.base, { recursive: true, force: true });
   }
