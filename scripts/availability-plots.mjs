@@ -34,7 +34,7 @@ const rows = (head, lines) =>
   [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 setUp({ project: 'src/replicator' });
-const library = {};
+const library = { ...(await import('../dist/base/prng.js')) };
 for (const part of [
   'model/availability',
   'model/measured',
@@ -187,6 +187,9 @@ sections.push(
       layout,
     ]),
   ),
+  `Met the target: ${names
+    .map((name, index) => `${name} ${epochs.filter(({ shares }) => shares[index].share <= TARGET).length}`)
+    .join(', ')} of ${epochs.length} sizes.`,
   `Changes of layout: ${changes.length}, of which ${changes.filter(({ why }) => why === 'restores-target').length} to restore the target.`,
 );
 

@@ -5,7 +5,6 @@
  * The replicator knows only what it sees: p of each node from its times up and down, newcomers believed to be like the others. A layout that it
  * chooses is in force from the moment it is decided; moving data takes no time here.
  */
-import { seededRandom } from './random.mjs';
 import { DATA_FRAGMENTS, fillLayout, HOUR_MS, P, planNode, policyFor, SIZES } from './volumes.mjs';
 
 const MEAN_DOWN_HOURS = 1;
@@ -51,14 +50,14 @@ class LayoutWatch {
 }
 
 export function runClosedLoop(library, seed) {
-  const random = seededRandom(seed);
+  const dice = library.Prng.named(seed, 0);
   const fixed = [1, 2, 3].map((parity) => ({ parity, watch: new LayoutWatch(`fixed 4+${parity}`) }));
   const loop = new LayoutWatch('replicator');
   const nodes = new Map();
   const policy = policyFor(library.DEFAULT_POLICY, { quietMs: 24 * HOUR_MS });
   const state = {
     library,
-    random,
+    dice,
     policy,
     nodes,
     fixed,
@@ -114,7 +113,7 @@ function enlarge(state, size, bad) {
 
 /** Exponential times have no memory: drawing anew when the rates change is exact. */
 function schedule(state, node) {
-  node.nextHour = state.hour - (node.up ? node.meanUp : node.meanDown) * Math.log(1 - state.random());
+  node.nextHour = state.hour - (node.up ? node.meanUp : node.meanDown) * Math.log(1 - state.dice.unit());
 }
 
 function liveThrough(state, hours) {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Prng } from '../../../src/base/prng.ts';
 import {
   anyUnavailable,
   equalGroupUnavailability,
@@ -15,7 +16,6 @@ import {
   failureTail,
   type GroupMember,
 } from '../../../src/replicator/model/failures.ts';
-import { seededRandom } from './random.ts';
 
 const equalMembers = (count: number, p: number): GroupMember[] =>
   Array.from({ length: count }, (_, index) => ({ unavailability: p, domain: `d${index}` }));
@@ -104,7 +104,8 @@ describe('the number of nodes that are down together', () => {
   });
 
   test('lies within the confidence bounds of a simulation of unlike nodes in shared domains', () => {
-    const random = seededRandom(7);
+    const dice = Prng.named(7, 0);
+    const random = (): number => dice.unit();
     const nodes = ['a', 'a', 'b', 'b', 'c', 'd', 'e'].map((domain, index) => ({
       domain,
       unavailability: 0.02 * (index + 1),

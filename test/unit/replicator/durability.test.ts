@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { Prng } from '../../../src/base/prng.ts';
 import { meanTimeToDataLossMs } from '../../../src/replicator/model/durability.ts';
-import { seededRandom } from './random.ts';
 
 const question = { nodes: 5, parityFragments: 1, groups: 1, nodeLifetimeMs: 1e10, rebuildMs: 1e5 };
 
@@ -17,7 +17,8 @@ describe('the mean time to data loss', () => {
   });
 
   test('is the mean of simulated lives within confidence bounds', () => {
-    const random = seededRandom(3);
+    const dice = Prng.named(3, 0);
+    const random = (): number => dice.unit();
     const exponential = (mean: number): number => -mean * Math.log(1 - random());
     const small = { nodes: 4, parityFragments: 2, groups: 1, nodeLifetimeMs: 100, rebuildMs: 20 };
     const lives = 20_000;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Prng } from '../../../src/base/prng.ts';
 import { betaDistribution, betaQuantile } from '../../../src/replicator/model/beta.ts';
 import {
   DEFAULT_PRIOR,
@@ -9,7 +10,6 @@ import {
   observe,
   type UpDownRecord,
 } from '../../../src/replicator/model/measured.ts';
-import { seededRandom } from './random.ts';
 
 const HOUR_MS = 3_600_000;
 const FOREVER_MS = 1e300;
@@ -47,7 +47,8 @@ describe('the unavailability of a node', () => {
   });
 
   test('approaches what the node does, and surer the longer it is seen', () => {
-    const random = seededRandom(11);
+    const dice = Prng.named(11, 0);
+    const random = (): number => dice.unit();
     const exponential = (mean: number): number => -mean * Math.log(1 - random());
     let record = NOTHING_SEEN;
     let width = 1;
@@ -66,7 +67,8 @@ describe('the unavailability of a node', () => {
 
   test('lies in its credible interval as often as the interval says', () => {
     // Nodes drawn from the prior itself, watched for ten changes each: then the coverage of a Bayesian interval is exact.
-    const random = seededRandom(5);
+    const dice = Prng.named(5, 0);
+    const random = (): number => dice.unit();
     const exponential = (mean: number): number => -mean * Math.log(1 - random());
     const nodes = 4000;
     let covered = 0;
