@@ -51,10 +51,11 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
   });
 }
 
-export function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
+export async function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
   const { dataFragments, parityFragments, segmentBlocks, slotCount } = layout.shape;
-  return openVolume(platform, {
-    coordinator: remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY }),
+  const coordinator = remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY });
+  const volume = await openVolume(platform, {
+    coordinator,
     key: KEY,
     volumeId: VOLUME_ID,
     dataFragments,
@@ -65,4 +66,11 @@ export function mountProgram(platform: Platform, layout: Layout, name: string): 
     metadataWaitMs: METADATA_WAIT_MS,
     slab: { segmentBlocks, slotCount },
   });
+  return {
+    ...volume,
+    async close() {
+      await volume.close();
+      await coordinator.close();
+    },
+  };
 }

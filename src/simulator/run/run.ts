@@ -5,7 +5,7 @@
 
 import { type ClusterShape, drawShape } from '../cluster/shape.ts';
 import { SimulatedCluster } from '../cluster/simulated-cluster.ts';
-import type { Checker, Dice, RunFailure, Workload } from '../contract.ts';
+import type { Checker, Dice, RunFailure, SimulatedProcess, Workload } from '../contract.ts';
 import { CheckFailed, MountLost } from '../contract.ts';
 import type { Defect } from '../defects/defect.ts';
 import { createSimulatedDisk } from '../disks/simulated-disk.ts';
@@ -21,6 +21,8 @@ import type { Scenario } from './scenario.ts';
 
 export const HEALTHY_BOUND_MS = 90_000;
 const LOAD_END_BOUND_MS = 60_000;
+const CLOSE_BOUND_MS = 30_000;
+const LINGER_MS = 100;
 const POLL_MS = 25;
 const MAX_SKEW_MS = 86_400_000;
 /** A hundred times what a bad quartz does. */
@@ -165,6 +167,7 @@ class Run {
       await this.#converge();
       await this.#check(`phase ${phase + 1} after a cold start`);
     }
+    await this.#closeAll();
   }
 
   async #loadPhase(phase: number, loadMs: number): Promise<void> {
@@ -217,6 +220,33 @@ class Run {
     for (const checker of this.#checkers) {
       const checked = checker.phase?.(this.#cluster, this.#world);
       if (checked !== undefined) await this.#inTime(checked, bound, `the checker ${checker.name}`);
+    }
+  }
+
+  /** An orderly end: the mount, then the nodes. Each has to let go of everything it held. */
+  async #closeAll(): Promise<void> {
+    this.#world.trace.event('close');
+    const { activeMount, nodeServices } = this.#cluster;
+    for (const service of [activeMount, ...nodeServices]) {
+      const { running, process } = service;
+      if (running === undefined || process === undefined)
+        throw new CheckFailed(`${service.name} does not run`);
+      await this.#inTime(running.close(), CLOSE_BOUND_MS, `${service.name} to close`);
+      await this.#letsGo(process, service.name);
+    }
+  }
+
+  /** A timer that runs out once is no leak; one that sets itself again is. */
+  async #letsGo(process: SimulatedProcess, name: string): Promise<void> {
+    const endMs = this.#world.scheduler.nowMs + CLOSE_BOUND_MS;
+    for (;;) {
+      await this.#sleep(LINGER_MS);
+      const { liveTimers, openConnections, listeners } = process;
+      if (liveTimers + openConnections + listeners === 0) return;
+      if (this.#world.scheduler.nowMs < endMs) continue;
+      throw new CheckFailed(
+        `${name} is closed, and still has ${liveTimers} timers, ${openConnections} connections, ${listeners} listeners`,
+      );
     }
   }
 

@@ -94,6 +94,15 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...usual,
+    name: 'storm',
+    about: 'crashes and power losses of everything, again and again, so that many come during a recovery',
+    faults: { crash: 5, power: 3, blackout: 1, freeze: 1 },
+    faultIntervalMs: 150,
+    allowed: { beyondParity: true, fullDisks: false },
+    blackoutChance: 0.5,
+  },
+  {
+    ...usual,
     name: 'beyond',
     about: 'more faults than parity bears: an error or the right bytes, and everything back afterwards',
     faults: {
