@@ -37,6 +37,7 @@ import * as namespace from './namespace.ts';
 import { rename } from './namespace-rename.ts';
 import type { Recruiter } from './recruiter.ts';
 import { listSegments } from './segment-listing.ts';
+import type { SegmentObserver } from './segment-table.ts';
 import { installSnapshot } from './snapshot.ts';
 import type { MetadataState } from './state.ts';
 import type { StateReader } from './state-reader.ts';
@@ -202,7 +203,15 @@ export class PrimaryManager implements MetadataManager {
   isKnownSegment(segmentId: number): boolean {
     if (this.segment(segmentId) !== undefined) return true;
     const ofThisReign = Math.floor(segmentId / TWO_32) === this.#parts.term;
-    return ofThisReign && segmentId > this.#state.segments.lastCommitted;
+    return ofThisReign && (this.#state.segments.isProvisional(segmentId) || this.isPending(segmentId));
+  }
+
+  /** Whether a log writer of this reign still has the segment on its way to its commit. Writers do not commit in the order of ids. */
+  isPending: (segmentId: number) => boolean = () => false;
+
+  /** At most one at a time. */
+  observeSegments(observer: SegmentObserver | undefined): void {
+    this.#state.segments.observer = observer;
   }
 
   totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number } {

@@ -99,7 +99,16 @@ async function open(
   );
   await formFirst(platform, ensemble, adopted.members, waitMs);
   const checkpointer = new Checkpointer(platform, state, ensemble.journal, store);
-  const recruiter = new Recruiter({ platform, coordinator, links, ensemble, checkpointer, store, size });
+  const recruiter = new Recruiter({
+    platform,
+    coordinator,
+    links,
+    ensemble,
+    checkpointer,
+    store,
+    size,
+    damagedReplicas: adopted.damagedReplicas,
+  });
   manager = new PrimaryManager({
     platform,
     term: ensemble.journal.term,

@@ -41,6 +41,8 @@ export interface RecoveryParts {
 export interface Adopted {
   readonly term: number;
   readonly members: readonly number[];
+  /** Members whose copy of the state was found damaged. */
+  readonly damagedReplicas: readonly number[];
   /** undefined for a volume without one. */
   readonly log: SurvivingLog | undefined;
   readonly retained: RetainedEntries;
@@ -70,7 +72,7 @@ export async function claimTerm(parts: RecoveryParts): Promise<ManagerRecord> {
 export async function adoptLog(parts: RecoveryParts, record: ManagerRecord): Promise<Adopted> {
   if (record.members.length === 0) return formatVolume(parts, record.term);
   const survivors = await fenceSurvivors(parts, record);
-  await bringStoreNear(parts, survivors[0].journal, survivors);
+  const damagedReplicas = await bringStoreNear(parts, survivors[0].journal, survivors);
   const { appliedSequence } = parts.store.state;
   const log = new SurvivingLog(parts.platform, survivors);
   const baseTerm = await log.termOf(appliedSequence);
@@ -78,6 +80,7 @@ export async function adoptLog(parts: RecoveryParts, record: ManagerRecord): Pro
     term: record.term,
     members: record.members,
     log,
+    damagedReplicas,
     retained: new RetainedEntries(appliedSequence, baseTerm),
   };
 }
@@ -87,11 +90,12 @@ async function bringStoreNear(
   parts: RecoveryParts,
   journal: JournalState,
   survivors: readonly Survivor[],
-): Promise<void> {
+): Promise<number[]> {
   const { store, platform } = parts;
+  const damaged: number[] = [];
   const isWithin = ({ complete, appliedSequence }: ReplicaState) =>
     complete && appliedSequence >= journal.firstSequence - 1 && appliedSequence <= journal.endSequence;
-  if (isWithin(store.state)) return;
+  if (isWithin(store.state)) return damaged;
   const sources = survivors
     .filter(({ replica }) => isWithin(replica))
     // The oldest: no member may be behind the own store.
@@ -103,16 +107,18 @@ async function bringStoreNear(
         nodeId: client.nodeId,
         sequence: store.state.appliedSequence,
       });
-      return;
+      return damaged;
     } catch (error) {
       if (!isMemberFailure(error)) throw error;
+      if (error instanceof FormatError) damaged.push(client.nodeId);
       platform.log.warn('metadata-not-fetched', { nodeId: client.nodeId, why: error.message });
     }
   }
   if (journal.firstSequence === 1) {
     // Everything since the volume was made is in the journal.
     await store.beginInstall();
-    return store.endInstall(0);
+    await store.endInstall(0);
+    return damaged;
   }
   throw new MetadataUnavailable('no node that can be reached holds a copy of the metadata');
 }
@@ -121,8 +127,6 @@ async function bringStoreNear(
 async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted> {
   const { platform, links, store } = parts;
   const startMs = platform.clock.monotonicMs();
-  await store.beginInstall();
-  await store.endInstall(0);
   for (;;) {
     const live = [...links.links.values()].filter((link) => link.state === 'up');
     const waitedMs = platform.clock.monotonicMs() - startMs;
@@ -138,7 +142,9 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
       );
       const members = await emptied(parts, chosen, term);
       if (members.length === chosen.length) {
-        return { term, members, log: undefined, retained: new RetainedEntries(0, 0) };
+        await store.beginInstall();
+        await store.endInstall(0);
+        return { term, members, damagedReplicas: [], log: undefined, retained: new RetainedEntries(0, 0) };
       }
     }
     if (waitedMs >= parts.waitMs) throw new MetadataUnavailable('no storage node can be reached');
@@ -151,6 +157,12 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
  * cut short hold nothing.
  */
 async function mustBeNew(parts: RecoveryParts, ids: readonly number[]): Promise<void> {
+  const { complete, appliedSequence } = parts.store.state;
+  if (complete && appliedSequence > 0) {
+    throw new MetadataUnavailable(
+      'this mount holds metadata of the volume, of which the coordinator knows nothing: it lost its records. Restore them from a backup',
+    );
+  }
   const holders: number[] = [];
   for (const id of ids) {
     try {

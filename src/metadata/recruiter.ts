@@ -29,12 +29,15 @@ export interface RecruiterParts {
   readonly store: ReplicaStore;
   /** Members wanted. */
   readonly size: () => number;
+  /** Members whose replicas were found damaged. */
+  readonly damagedReplicas: readonly number[];
 }
 
 export class Recruiter {
   readonly #parts: RecruiterParts;
   readonly #unsubscribe: () => void;
   readonly #watch: EnsembleWatch;
+  readonly #damaged: Set<number>;
   #running = false;
   #armed = false;
   #closed = false;
@@ -43,6 +46,7 @@ export class Recruiter {
     this.#parts = parts;
     this.#unsubscribe = parts.links.onChange(() => this.check());
     parts.ensemble.onFormed = () => this.check();
+    this.#damaged = new Set(parts.damagedReplicas);
     const { platform, coordinator, ensemble } = parts;
     this.#watch = new EnsembleWatch({ platform, coordinator, ensemble, onReport: () => this.check() });
   }
@@ -67,10 +71,11 @@ export class Recruiter {
     });
   }
 
-  /** A member whose replica holds no state: never filled, or lost with its disk. Those that are only behind take the next checkpoint. */
+  /** A member whose replica holds no state, or a damaged one: never filled, or lost. Those that are only behind take the next checkpoint. */
   #incomplete(): Member | undefined {
     return this.#parts.ensemble.journal.members.find(
-      ({ client }) => this.#watch.report(client.nodeId)?.replica.complete === false,
+      ({ client: { nodeId } }) =>
+        this.#damaged.has(nodeId) || this.#watch.report(nodeId)?.replica.complete === false,
     );
   }
 
@@ -118,7 +123,10 @@ export class Recruiter {
     try {
       // A checkpoint that ended meanwhile may have done it.
       const { complete } = await client.replicaState();
-      if (!complete) await installSnapshot(client, ensemble.journal.term, store);
+      if (!complete || this.#damaged.has(client.nodeId)) {
+        await installSnapshot(client, ensemble.journal.term, store);
+        this.#damaged.delete(client.nodeId);
+      }
       await this.#watch.askAgain(client.nodeId);
     } finally {
       release();
@@ -149,8 +157,13 @@ export class Recruiter {
     const { appliedSequence } = store.state;
     await client.fence(journal.term);
     const replica = await client.replicaState();
-    if (!replica.complete || replica.appliedSequence !== appliedSequence) {
+    if (
+      !replica.complete ||
+      replica.appliedSequence !== appliedSequence ||
+      this.#damaged.has(client.nodeId)
+    ) {
       await installSnapshot(client, journal.term, store);
+      this.#damaged.delete(client.nodeId);
     }
     await client.reset(journal.term, appliedSequence, retained.termOf(appliedSequence)!);
     let at = appliedSequence;

@@ -29,6 +29,14 @@ import { decodeSegmentRecord, encodeSegmentRecord, type SegmentRecord } from '..
 import { OverlayTable } from './overlay-table.ts';
 import { prefixEnd, type StateReader } from './state-reader.ts';
 
+/** Told of what happens to segments, in the turn in which it does: for who keeps an index of them. Nothing is told of what a start loads. */
+export interface SegmentObserver {
+  /** A segment has its record and its extents. */
+  committed(record: SegmentRecord): void;
+  liveChanged(segmentId: number, liveBlocks: number): void;
+  forgotten(segmentId: number): void;
+}
+
 /** A record whose count changes in place. */
 export type SegmentEntry = { -readonly [Field in keyof SegmentRecord]: SegmentRecord[Field] };
 
@@ -61,6 +69,7 @@ export class SegmentTable {
   segments = 0;
   segmentBlocks = 0;
   lastCommitted = 0;
+  observer: SegmentObserver | undefined;
 
   constructor(reader: StateReader, crc32c: Checksum, values: OverlayTable<string, Buffer>) {
     this.#crc32c = crc32c;
@@ -100,7 +109,12 @@ export class SegmentTable {
     const record = this.records.get(segmentId);
     assert(record !== undefined, 'a segment that was begun');
     assert(record.liveBlocks <= record.dataBlocks, 'a segment has no more live blocks than blocks');
+    this.observer?.committed(record);
     if (record.liveBlocks === 0) this.#die(segmentId);
+  }
+
+  isProvisional(segmentId: number): boolean {
+    return this.#provisional.has(segmentId);
   }
 
   raise(segmentId: number, blocks: number): void {
@@ -112,8 +126,10 @@ export class SegmentTable {
       return;
     }
     const record = this.records.edit(segmentId);
-    if (record !== undefined) record.liveBlocks += blocks;
-    else this.#provisional.set(segmentId, { liveBlocks: blocks, inlineBlocks: new Set() });
+    if (record !== undefined) {
+      record.liveBlocks += blocks;
+      this.observer?.liveChanged(segmentId, record.liveBlocks);
+    } else this.#provisional.set(segmentId, { liveBlocks: blocks, inlineBlocks: new Set() });
   }
 
   lower(segmentId: number, blocks: number): void {
@@ -129,6 +145,7 @@ export class SegmentTable {
     if (record === undefined) return;
     record.liveBlocks -= blocks;
     assert(record.liveBlocks >= 0, 'live blocks do not go below none');
+    this.observer?.liveChanged(segmentId, record.liveBlocks);
     if (record.liveBlocks === 0) this.#die(segmentId);
   }
 
@@ -149,6 +166,7 @@ export class SegmentTable {
     assert(record !== undefined && record.liveBlocks === 0, 'only dead segments are forgotten');
     this.records.delete(segmentId);
     this.dead.delete(segmentId);
+    this.observer?.forgotten(segmentId);
     this.#values.delete(deadSegmentKey(segmentId));
     this.segments--;
     this.segmentBlocks -= record.dataBlocks + record.summaryBlocks;

@@ -236,4 +236,10 @@ test('an own view with a damaged record is not used any more, and copied from a 
   await managers.pop()!.close();
   const again = await open();
   expect(again.inode(inode)).toMatchObject({ inode, mode: FILE.mode });
+  // The member whose copy was found damaged gets a sound one.
+  await until(() => cluster.log.events.includes('replica-refilled'));
+  await managers.pop()!.close();
+  for (const id of [2, 3]) await cluster.node(id).kill();
+  const fromIt = await open({ directory: 'elsewhere' });
+  expect(fromIt.inode(inode)).toMatchObject({ inode, mode: FILE.mode });
 });

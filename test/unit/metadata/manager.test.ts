@@ -128,6 +128,18 @@ test('a segment that was journaled inline first keeps its extents when it is com
   expect(await manager.segments(0, 10)).toHaveLength(1);
 });
 
+test('a segment on its way stays known when one with a higher number is committed before it', async () => {
+  const manager = await open();
+  const { inode } = manager.create(1, 'file', FILE);
+  const earlier = manager.term * TWO_32 + 1;
+  const later = earlier + 1;
+  manager.isPending = (segmentId) => segmentId === earlier;
+  manager.commitSegment(recordOf(later, 1), runsOf(later, [[inode, 0, 0, 1]]), []);
+  expect(manager.isKnownSegment(later)).toBe(true);
+  expect(manager.isKnownSegment(earlier)).toBe(true);
+  expect(manager.isKnownSegment(later + 1)).toBe(false);
+});
+
 test('a segment whose last block goes is reported once that is durable, and at each start until it is forgotten', async () => {
   const manager = await open();
   const { inode } = manager.create(1, 'file', FILE);
