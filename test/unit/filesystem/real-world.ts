@@ -26,6 +26,7 @@ import { type StorageNode, startStorageNode } from '../../../src/storage/storage
 import { ManualClock, silent } from './harness.ts';
 
 const NODES = 3;
+const SLOTS = 16;
 const key = Buffer.alloc(32, 5);
 const volumeId = '00112233445566778899aabbccddeeff';
 
@@ -33,8 +34,10 @@ export class RealWorld {
   readonly clock = new ManualClock();
   readonly platform: Platform = { ...realPlatform({ log: silent }), clock: this.clock, log: silent };
   readonly #directory = mkdtempSync('/var/tmp/tartan-filesystem-test-');
-  readonly #nodes: StorageNode[] = [];
-  #coordinator!: EmbeddedCoordinator;
+  readonly nodes: StorageNode[] = [];
+  coordinator!: EmbeddedCoordinator;
+  readonly volumeId = volumeId;
+  readonly slotCount = SLOTS;
   #reign = 0;
   links!: NodeLinks;
   metadata!: PrimaryManager;
@@ -46,7 +49,7 @@ export class RealWorld {
     const world = new RealWorld();
     try {
       const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
-      world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
+      world.coordinator = await openEmbeddedCoordinator(world.platform, database);
       for (let id = 1; id <= NODES; id++) await world.#startNode(id);
       await world.#mount();
     } catch (error) {
@@ -70,8 +73,8 @@ export class RealWorld {
     this.reader.close();
     await this.metadata.close();
     this.links.close();
-    for (const node of this.#nodes) await node.close();
-    await this.#coordinator.close();
+    for (const node of this.nodes) await node.close();
+    await this.coordinator.close();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
@@ -81,20 +84,20 @@ export class RealWorld {
       ...{ directory, nodeId: id, volumeId, key, capacityBytes: 8 * GIB },
       address: { kind: 'unix', path: join(this.#directory, `node-${id}.sock`) },
     });
-    this.#nodes.push(node);
+    this.nodes.push(node);
     const record = { id, address: `unix:${join(this.#directory, `node-${id}.sock`)}` };
-    await this.#coordinator.put(`nodes/${id}`, Buffer.from(JSON.stringify(record)));
+    await this.coordinator.put(`nodes/${id}`, Buffer.from(JSON.stringify(record)));
   }
 
   async #mount(): Promise<void> {
     this.#reign += 1;
     const { platform } = this;
     const shape = { dataFragments: NODES - 1, parityFragments: 1 };
-    const slab = createWriteSlab(platform.memory, shape, { segmentBlocks: 40, slotCount: 16 });
-    this.links = nodeLinks(platform, this.#coordinator, { key, slab: slab.slab });
+    const slab = createWriteSlab(platform.memory, shape, { segmentBlocks: 40, slotCount: SLOTS });
+    this.links = nodeLinks(platform, this.coordinator, { key, slab: slab.slab });
     await this.links.settle(3000);
     this.metadata = await openMetadata(platform, {
-      ...{ coordinator: this.#coordinator, links: this.links, parityFragments: 1, volumeId },
+      ...{ coordinator: this.coordinator, links: this.links, parityFragments: 1, volumeId },
       directory: join(this.#directory, `mount-${this.#reign}`),
       primary: `mount-${this.#reign}`,
       owner: { uid: 0, gid: 0 },
