@@ -153,7 +153,7 @@ export class Committer {
           finished.push(state);
         }
       }
-      if (mayBeSuperseded && this.#supersededBy(owner, fileBlocks[index]!) > segmentId) continue;
+      if (mayBeSuperseded && this.#isSuperseded(owner, fileBlocks[index]!, segmentId)) continue;
       this.#extents.add(owner, fileBlocks[index]!, index);
     }
     try {
@@ -170,10 +170,14 @@ export class Committer {
     this.#writer.release(segmentId);
   }
 
-  /** Where the committed extent of the block points: a newer segment if a later version was journaled before this one. */
-  #supersededBy(inode: number, fileBlock: number): number {
+  /**
+   * Whether a later version of the block was journaled before this one: then the extent points to a newer segment of users' writes that is not
+   * committed yet. A newer segment that is committed holds an older version, which the cleaner moved.
+   */
+  #isSuperseded(inode: number, fileBlock: number, segmentId: number): boolean {
     this.#metadata.mapBlocks(inode, fileBlock, 1, this.#mapped);
-    return this.#mapped.segmentIds[0]!;
+    const mapped = this.#mapped.segmentIds[0]!;
+    return mapped > segmentId && this.#data.isUncommitted(mapped);
   }
 
   #sizeUpdate(state: InodeState, sizeBytes: number): SizeUpdate {

@@ -48,6 +48,10 @@ export class UncommittedData {
     return false;
   }
 
+  isUncommitted(segmentId: number): boolean {
+    return this.#segments.has(segmentId);
+  }
+
   get newestSegmentId(): number {
     return this.#newest?.segmentId ?? 0;
   }

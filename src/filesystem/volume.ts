@@ -93,6 +93,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   const { metadata, links, slab } = parts;
   const locations = new FragmentLocations();
   const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });
+  metadata.isPending = (segmentId) => writer.isPending(segmentId);
   const reader = createSegmentReader(platform, { links, locations });
   const { readOnly = false } = options;
   let fileSystem: FileSystem;

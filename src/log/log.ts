@@ -72,6 +72,8 @@ export interface SegmentWriter {
 
   /** The bytes of blocks in a segment that is not released yet; undefined if it is. */
   pendingBytes(segmentId: number, blockIndex: number, count: number): Uint8Array | undefined;
+  /** Whether the segment has a buffer that was not released: its fragments may be on nodes while no record names them. */
+  isPending(segmentId: number): boolean;
   /** Keeps a segment's memory from being reused while its bytes are on their way to a reader. Balanced by unpin. */
   pin(segmentId: number): void;
   unpin(segmentId: number): void;
@@ -96,7 +98,8 @@ export interface SegmentWriter {
   seal(force?: boolean): number | undefined;
 
   /**
-   * Called in order of segment ids when all fragments are durable. The callee commits and then calls release.
+   * Called when all fragments are durable, in the order of this writer's segment ids; those of other writers of the volume come in between
+   * as they like. The callee commits and then calls release.
    */
   onDurable: ((segment: DurableSegment) => void) | undefined;
   /** The commit is done: the memory may be reused (once unpinned). */

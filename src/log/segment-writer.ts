@@ -24,6 +24,7 @@ import {
 } from './log.ts';
 import { SegmentBuffer } from './segment-buffer.ts';
 import { type FlightContext, SegmentFlight } from './segment-flight.ts';
+import { SegmentIds } from './segment-ids.ts';
 import { StorageFencing } from './storage-fencing.ts';
 import { usableBytes } from './usable-space.ts';
 import { Waiters } from './waiters.ts';
@@ -36,6 +37,11 @@ export interface SegmentWriterOptions {
   readonly locations: FragmentLocations;
   /** Of this primary; segment ids begin with it. */
   readonly term: number;
+  /** Shared by all writers of this primary. */
+  readonly ids?: SegmentIds;
+  readonly nodes?: WritableNodes;
+  /** What landing() gives at least: the longest append. */
+  readonly landingBlocks?: number;
 }
 
 /** The pace of looking after flights: answers overdue, nodes to try again. */
@@ -60,6 +66,8 @@ class LogWriter implements SegmentWriter {
   readonly #fencing: StorageFencing;
   readonly #unsubscribe: () => void;
   readonly #segmentBlocks: number;
+  readonly #ids: SegmentIds;
+  readonly #landingBlocks: number;
 
   /** Slots of no segment; the last ones are taken first. */
   readonly #free: SegmentBuffer[] = [];
@@ -72,7 +80,6 @@ class LogWriter implements SegmentWriter {
   readonly #pending = new Map<number, SegmentBuffer>();
 
   #landing: Uint8Array[] | undefined;
-  #counter = 0;
   #timer: Timer | undefined;
   #progressTick = 0;
   #trouble: LogUnwritable | undefined;
@@ -85,11 +92,13 @@ class LogWriter implements SegmentWriter {
 
   constructor(platform: Platform, options: SegmentWriterOptions) {
     const { links, slab, locations, term } = options;
-    assert(Number.isSafeInteger(term * 2 ** 32) && term >= 1, `term ${term}`);
+    this.#ids = options.ids ?? new SegmentIds(term);
+    this.#landingBlocks = options.landingBlocks ?? REQUEST_BLOCKS;
+    assert(slab.slotCount * (slab.geometry.segmentBlocks - 1) >= this.#landingBlocks, 'slots for a landing');
     this.#platform = platform;
     this.#options = options;
     this.#segmentBlocks = slab.geometry.segmentBlocks;
-    this.#nodes = new WritableNodes(links, slab.shape);
+    this.#nodes = options.nodes ?? new WritableNodes(links, slab.shape);
     this.#freeing = new FragmentFreeing(links, platform.timers, platform.log, term);
     for (let slot = slab.slotCount - 1; slot >= 0; slot--) {
       this.#free.push(new SegmentBuffer(slot, slab.slot(slot), slab.geometry));
@@ -120,7 +129,7 @@ class LogWriter implements SegmentWriter {
     if (this.#landing !== undefined) return this.#landing;
     let room = this.#open?.roomBlocks ?? 0;
     let upcoming = 0;
-    while (room < REQUEST_BLOCKS) {
+    while (room < this.#landingBlocks) {
       if (upcoming === this.#upcoming.length) {
         const buffer = this.#free.pop();
         if (buffer === undefined) return undefined;
@@ -165,7 +174,10 @@ class LogWriter implements SegmentWriter {
 
   append(inode: number, firstFileBlock: number, blocks: Uint8Array): readonly Placement[] {
     const parts = this.landing();
-    assert(parts !== undefined && blocks.length <= MAX_REQUEST_BYTES, 'an append needs a landing');
+    assert(
+      parts !== undefined && blocks.length <= this.#landingBlocks * BLOCK_BYTES,
+      'an append needs a landing',
+    );
     assert(blocks.length % BLOCK_BYTES === 0, 'only whole blocks are appended');
     let from = 0;
     for (const part of parts) {
@@ -202,8 +214,7 @@ class LogWriter implements SegmentWriter {
   #openNext(): SegmentBuffer {
     const buffer = this.#upcoming.shift() ?? this.#free.pop();
     assert(buffer !== undefined, 'an append needs a landing');
-    this.#counter++;
-    buffer.reset(this.#options.term * 2 ** 32 + this.#counter);
+    buffer.reset(this.#ids.next());
     this.#open = buffer;
     this.#pending.set(buffer.segmentId, buffer);
     return buffer;
@@ -213,6 +224,10 @@ class LogWriter implements SegmentWriter {
 
   pendingBytes(segmentId: number, blockIndex: number, count: number): Uint8Array | undefined {
     return this.#pending.get(segmentId)?.view(blockIndex, count);
+  }
+
+  isPending(segmentId: number): boolean {
+    return this.#pending.has(segmentId);
   }
 
   pin(segmentId: number): void {
@@ -288,7 +303,7 @@ class LogWriter implements SegmentWriter {
     this.#timer = undefined;
     if (this.#flights.length === 0 && this.#trouble === undefined) return;
     this.#context.tick++;
-    this.#nodes.advance(this.#context.tick);
+    this.#nodes.advance();
     this.#timer = this.#platform.timers.after(TICK_MS, () => this.#onTick());
     this.#advanceFlights();
   }

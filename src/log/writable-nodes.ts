@@ -32,8 +32,9 @@ export class WritableNodes {
     this.#shape = shape;
   }
 
-  advance(tick: number): void {
-    this.#tick = tick;
+  /** A tick of a writer. Two writers that share this count faster, and a node that refused is asked again the sooner. */
+  advance(): void {
+    this.#tick++;
   }
 
   /** Nodes that a fragment may be sent to now, with the room they have beside what is on its way. */

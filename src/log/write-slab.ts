@@ -23,12 +23,16 @@ export interface WriteSlab {
   readonly slotCount: number;
   /** The memory of a slot. */
   slot(index: number): Buffer;
+  /** Some of the slots, for a writer of their own. */
+  part(first: number, count: number): WriteSlab;
 }
 
 export interface WriteSlabOptions {
   /** Blocks of a full segment; smaller ones make rare paths common in tests. */
   readonly segmentBlocks?: number;
   readonly slotCount?: number;
+  /** Slots behind those, for the cleaner. */
+  readonly cleanerSlots?: number;
 }
 
 export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlabOptions = {}): WriteSlab {
@@ -37,12 +41,15 @@ export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlab
   const fitting = Math.floor(WRITE_SLAB_BYTES / slotBytes);
   const slotCount = options.slotCount ?? Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, fitting));
   assert(slotCount >= MIN_SLOTS, `${slotCount} slots`);
-  const slab = memory.createSlab(slotCount * slotBytes);
-  return {
+  const allSlots = slotCount + (options.cleanerSlots ?? 0);
+  const slab = memory.createSlab(allSlots * slotBytes);
+  const part = (first: number, count: number): WriteSlab => ({
     slab,
     shape,
     geometry,
-    slotCount,
-    slot: (index) => slab.buffer.subarray(index * slotBytes, (index + 1) * slotBytes),
-  };
+    slotCount: count,
+    slot: (index) => slab.buffer.subarray((first + index) * slotBytes, (first + index + 1) * slotBytes),
+    part: (from, length) => part(first + from, length),
+  });
+  return part(0, allSlots);
 }

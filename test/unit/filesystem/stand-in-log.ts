@@ -115,6 +115,10 @@ export class StandInWriter implements SegmentWriter {
     return this.#pending.get(segmentId)?.view(blockIndex, count);
   }
 
+  isPending(segmentId: number): boolean {
+    return this.pendingBytes(segmentId, 0, 1) !== undefined;
+  }
+
   pin(segmentId: number): void {
     const buffer = this.#pending.get(segmentId)!;
     buffer.pins += 1;
