@@ -86,6 +86,8 @@ export type LayoutAction = 'keep' | 'migrate' | 'widen' | 'narrow' | 'add-parity
 /** Steps are carried out one after the other; within one, each segment's new fragments are durable and committed before old ones are freed. */
 export interface PlanStep {
   readonly kind: 'use-for-new-segments' | 'add-parity' | 'move-fragments' | 'rewrite' | 'drop-parity';
+  /** How many segments it touches, as far as totals tell: not an integer. */
+  readonly segments: number;
   readonly readBytes: number;
   readonly writeBytes: number;
   /** The fewest parity fragments that any segment has from the start to the end of the step. */

@@ -8,7 +8,7 @@
  */
 import { assert } from '../../base/assert.ts';
 import { changeCandidates, keepCandidate } from './candidates.ts';
-import type { Candidate, Plan, PlanEvent, PlanNode, PlanRequest } from './contract.ts';
+import type { Candidate, Plan, PlanEvent, PlanNode, PlanRequest, SegmentClass } from './contract.ts';
 import { findRemedies } from './remedies.ts';
 
 /** A best-effort change has to lower the unavailability below this share of the present one. */
@@ -16,7 +16,8 @@ const BEST_EFFORT_GAIN = 0.5;
 
 /** Lists the layouts and chooses one. With `event`, as the volume would be after it. */
 export function planLayouts(request: PlanRequest, event?: PlanEvent): Plan {
-  const after = event === undefined ? request : { ...request, nodes: applyEvent(request.nodes, event) };
+  const nodes = event === undefined ? request.nodes : applyEvent(request.nodes, event);
+  const after = { ...request, nodes, classes: mergeClasses(request.classes) };
   checkPolicy(after);
   const keep = keepCandidate(after);
   const changes = changeCandidates(after).sort(
@@ -54,6 +55,22 @@ export function applyEvent(nodes: readonly PlanNode[], event: PlanEvent): PlanNo
     case 'drift':
       return change(event.id, { unavailability: event.unavailability });
   }
+}
+
+/** Classes of the same nodes and shape as one: the time to plan grows with their number, not with that of segments. */
+function mergeClasses(classes: readonly SegmentClass[]): SegmentClass[] {
+  const merged = new Map<string, SegmentClass>();
+  for (const each of classes) {
+    const nodes = [...each.nodes].sort((a, b) => a - b);
+    const key = `${each.dataFragments}+${each.parityFragments} ${nodes.join(',')}`;
+    const known = merged.get(key) ?? { ...each, nodes, segments: 0, dataBytes: 0 };
+    merged.set(key, {
+      ...known,
+      segments: known.segments + each.segments,
+      dataBytes: known.dataBytes + each.dataBytes,
+    });
+  }
+  return [...merged.values()].filter(({ dataBytes }) => dataBytes > 0);
 }
 
 function choose(

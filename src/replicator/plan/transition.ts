@@ -12,6 +12,8 @@ import { groupStorableBytes, type NodesById } from './prediction.ts';
 const SLACK = 1.25;
 
 interface Traffic {
+  /** Segments that it touches. */
+  readonly segments: number;
   readonly readBytes: number;
   readonly writeBytes: number;
 }
@@ -50,9 +52,9 @@ export function planTransition(request: TransitionRequest): Transition {
     0,
   );
   const { parts, fits } = assign(request, storedBytes);
-  const parity = { readBytes: 0, writeBytes: 0 };
-  const moves = { readBytes: 0, writeBytes: 0 };
-  const rewrites = { readBytes: 0, writeBytes: 0 };
+  const parity = { segments: 0, readBytes: 0, writeBytes: 0 };
+  const moves = { segments: 0, readBytes: 0, writeBytes: 0 };
+  const rewrites = { segments: 0, readBytes: 0, writeBytes: 0 };
   for (const part of parts) {
     if (part.segmentClass.dataFragments === target.dataFragments) {
       const cost = costInPlace(part, request);
@@ -72,7 +74,8 @@ export function planTransition(request: TransitionRequest): Transition {
   };
 }
 
-function add(sum: { readBytes: number; writeBytes: number }, more: Traffic): void {
+function add(sum: { segments: number; readBytes: number; writeBytes: number }, more: Traffic): void {
+  sum.segments += more.segments;
   sum.readBytes += more.readBytes;
   sum.writeBytes += more.writeBytes;
 }
@@ -129,7 +132,9 @@ function costInPlace(part: Part, request: TransitionRequest): { parity: Traffic;
   const staying = group.filter((id) => present.has(id)).length;
   const arriving = (group.length - staying) * wantedBytes + staying * Math.max(0, wantedBytes - heldBytes);
   const morePositions = Math.max(0, request.target.parityFragments - parityFragments);
+  const segments = share * segmentClass.segments;
   const parity = {
+    segments: morePositions > 0 ? segments : 0,
     readBytes: morePositions > 0 ? fragmentBytes * dataFragments : 0,
     writeBytes: fragmentBytes * morePositions,
   };
@@ -138,14 +143,23 @@ function costInPlace(part: Part, request: TransitionRequest): { parity: Traffic;
   const rebuilt = Math.min(movedBytes, (segmentClass.nodes.length - present.size) * heldBytes);
   return {
     parity,
-    moves: { readBytes: rebuilt * dataFragments + (movedBytes - rebuilt), writeBytes: movedBytes },
+    moves: {
+      // Each moves one fragment, until all do.
+      segments: fragmentBytes > 0 ? segments * Math.min(1, movedBytes / fragmentBytes) : 0,
+      readBytes: rebuilt * dataFragments + (movedBytes - rebuilt),
+      writeBytes: movedBytes,
+    },
   };
 }
 
 function costOfRewriting({ segmentClass, share }: Part, target: Layout): Traffic {
   const dataBytes = share * segmentClass.dataBytes;
   const width = target.dataFragments + target.parityFragments;
-  return { readBytes: dataBytes, writeBytes: (dataBytes * width) / target.dataFragments };
+  return {
+    segments: share * segmentClass.segments,
+    readBytes: dataBytes,
+    writeBytes: (dataBytes * width) / target.dataFragments,
+  };
 }
 
 function isThere(id: number, nodes: NodesById): boolean {
@@ -173,6 +187,7 @@ function orderSteps(
   const lowers = target.parityFragments < current.parityFragments;
   const use: PlanStep = {
     kind: 'use-for-new-segments',
+    segments: 0,
     readBytes: 0,
     writeBytes: 0,
     lowestParity: Math.min(before, target.parityFragments),
@@ -189,8 +204,11 @@ function orderSteps(
     steps.push({ kind: 'move-fragments', ...traffic.moves, lowestParity: lowers ? before : between });
   }
   if (rewritten.length > 0) steps.push({ kind: 'rewrite', ...traffic.rewrites, lowestParity: between });
-  if (inPlace.some(({ parityFragments }) => parityFragments > target.parityFragments)) {
-    steps.push({ kind: 'drop-parity', readBytes: 0, writeBytes: 0, lowestParity: target.parityFragments });
+  const dropping = inPlace.filter(({ parityFragments }) => parityFragments > target.parityFragments);
+  if (dropping.length > 0) {
+    const segments = dropping.reduce((sum, each) => sum + each.segments, 0);
+    const lowestParity = target.parityFragments;
+    steps.push({ kind: 'drop-parity', segments, readBytes: 0, writeBytes: 0, lowestParity });
   }
   if (lowers) steps.push(use);
   return steps;

@@ -48,6 +48,7 @@ describe('a plan', () => {
     expect(addition.writeBytes).toBeCloseTo(0.25 * 160 * GIB, 0);
     expect(addition.readBytes).toBeCloseTo(160 * GIB, 0);
     expect(addition.steps.map(({ kind }) => kind)).toEqual(['use-for-new-segments', 'add-parity']);
+    expect(addition.steps[1]!.segments).toBeCloseTo(request.classes[0]!.segments, 6);
     const migrated = planLayouts(request, newcomers(6, 1)).candidates.find(
       (each) => shape(each) === '4+1' && each.actions.includes('migrate'),
     )!;
