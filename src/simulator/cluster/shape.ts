@@ -28,11 +28,16 @@ export interface ShapeLimits {
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
 const ROOMY_BYTES = 256 * MIB;
 
+function drawParity(dice: Dice, nodes: number): number {
+  if (nodes < 5 || dice.chance(0.6)) return 1;
+  return nodes >= 6 && dice.chance(0.3) ? 3 : 2;
+}
+
 export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const minNodes = limits.minNodes ?? 3;
   const maxNodes = limits.maxNodes ?? 6;
   const nodes = minNodes + dice.below(maxNodes - minNodes + 1);
-  const parityFragments = limits.parityFragments ?? (nodes >= 5 && dice.chance(0.4) ? 2 : 1);
+  const parityFragments = limits.parityFragments ?? drawParity(dice, nodes);
   const widest = nodes - parityFragments;
   const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
   const segmentBlocks = dice.pick([24, 40, 60, 96]);

@@ -166,7 +166,7 @@ export class FaultInjector {
         return undefined;
       default: {
         const end = this.#crash(service);
-        faults.corruptDatabase(`/${target}/storage/index`);
+        faults.corruptDatabase(databaseOf(service.name, amount));
         return end;
       }
     }
@@ -198,6 +198,12 @@ export class FaultInjector {
   #serviceOf(name: string): Service<unknown> {
     return name === MOUNT ? this.#cluster.activeMount : this.#cluster.service(name);
   }
+}
+
+/** A node has an index and a replica; all that a mount has is a view of its own. */
+function databaseOf(name: string, which: number): string {
+  if (!name.startsWith('node-')) return `/${name}`;
+  return which === 0 ? `/${name}/storage/index` : `/${name}/journal/replica`;
 }
 
 function freeze(service: Service<unknown>): () => void {

@@ -111,6 +111,8 @@ export class FaultScheduler {
         return { ...base, target: dice.pick(this.#nodes), amount: dice.pick([0.02, 0.2, 1]) };
       case 'rot':
         return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: dice.pick([1, 10, 200]) };
+      case 'corrupt-database':
+        return { ...base, target: dice.chance(0.4) ? MOUNT : dice.pick(this.#nodes), amount: dice.below(2) };
       case 'clock-jump':
         return {
           ...base,

@@ -30,7 +30,7 @@ export type FaultKind =
   | 'rot'
   | 'lost-writes'
   | 'misdirected-writes'
-  /** A database of the target can no longer be opened after a crash, which comes with it. */
+  /** A database of the target cannot be opened after a crash, which comes with it: of a node its index (amount 0) or its replica (1). */
   | 'corrupt-database'
   /** The target's wall clock jumps by `amount` milliseconds, either way. */
   | 'clock-jump'

@@ -24,7 +24,7 @@ const STRICT = { beyondParity: false, fullDisks: false } as const;
 const PROCESS_FAULTS: FaultWeights = { crash: 4, freeze: 2, power: 2 };
 const NETWORK_FAULTS: FaultWeights = { cut: 2, 'cut-one-way': 2, delay: 2, loss: 2, 'half-open': 1 };
 const DISK_FAULTS: FaultWeights = { 'slow-disk': 3, 'stuck-disk': 2, 'disk-errors': 2, 'full-disk': 1 };
-const ROT_FAULTS: FaultWeights = { rot: 4, 'lost-writes': 2, 'misdirected-writes': 2, 'corrupt-database': 1 };
+const ROT_FAULTS: FaultWeights = { rot: 4, 'lost-writes': 2, 'misdirected-writes': 2, 'corrupt-database': 3 };
 
 const usual = {
   shape: {},
@@ -88,6 +88,7 @@ export const scenarios: readonly Scenario[] = [
       ...NETWORK_FAULTS,
       ...DISK_FAULTS,
       rot: 1,
+      'corrupt-database': 1,
       'clock-jump': 1,
       'take-over': 0.5,
     },
