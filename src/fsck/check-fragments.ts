@@ -168,7 +168,8 @@ function kindOf(state: FragmentState): keyof typeof details {
   return state === 'wrong' ? 'fragment-wrong' : 'fragment-corrupt';
 }
 
-function fits(record: SegmentRecord, position: number, found: FragmentDescription): boolean {
+/** The header says what the segment's record says. */
+export function fits(record: SegmentRecord, position: number, found: FragmentDescription): boolean {
   return (
     found.segmentId === record.segmentId &&
     found.position === position &&

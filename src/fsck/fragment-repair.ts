@@ -9,7 +9,7 @@ import { BLOCK_BYTES } from '../base/units.ts';
 import { segmentKey } from '../format/metadata-keys.ts';
 import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
 import type { CheckContext } from './check-context.ts';
-import { type FragmentState, payloadBytes } from './check-fragments.ts';
+import { type FragmentState, fits, payloadBytes } from './check-fragments.ts';
 import type { NodeCalls } from './node-calls.ts';
 import { checksumTerm } from './segment-index.ts';
 
@@ -145,6 +145,7 @@ async function holds(calls: NodeCalls, { record, position, nodeId, checksums }: 
   const { segmentId, generation } = record;
   const found = await calls.describe(nodeId, { segmentId, position });
   if (typeof found === 'string' || found.generation !== generation) return false;
+  if (!fits(record, position, found)) return false;
   if (!found.checksums.every((checksum, index) => checksum === checksums[index])) return false;
   const into = Buffer.alloc(payloadBytes(record));
   return (await calls.get(nodeId, { segmentId, position, generation }, 0, into)) === 'ok';

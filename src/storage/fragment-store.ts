@@ -116,8 +116,8 @@ export class FragmentStore {
   }
 
   /**
-   * Stores a fragment durably. Again with the same generation is fine and changes nothing, unless what is held is damaged: then it is replaced, as
-   * it is by a higher generation. Refuses
+   * Stores a fragment durably. Again with the same generation is fine and changes nothing, unless what is held is damaged or another one:
+   * then it is replaced, as it is by a higher generation. Refuses
    * with full, fenced, conflict (older than what is held, or freed already), corrupt (payload does not match the checksums), invalid.
    */
   async put(description: FragmentDescription, payload: Uint8Array): Promise<PutResult> {
@@ -169,14 +169,15 @@ export class FragmentStore {
     return this.#putResult(entry);
   }
 
-  /** Reads all of it: puts come twice only when something went wrong. */
-  async #isIntact(key: FragmentKey, held: IndexedFragment): Promise<boolean> {
+  /** Whether what is held is what is put, and whole. Reads all of it: puts come twice only when something went wrong. */
+  async #isIntact(put: FragmentDescription, held: IndexedFragment): Promise<boolean> {
     const buffer = this.#platform.memory.allocate(VERIFY_BLOCKS * BLOCK_BYTES);
     const log = this.#logOf(held);
     try {
+      if (!isSameFragment(await this.#reader.describe(log, put, held), put)) return false;
       for (let first = 0; first < held.fragmentBlocks; first += VERIFY_BLOCKS) {
         const blocks = Math.min(VERIFY_BLOCKS, held.fragmentBlocks - first);
-        await this.#reader.read(log, key, held, first, buffer.subarray(0, blocks * BLOCK_BYTES));
+        await this.#reader.read(log, put, held, first, buffer.subarray(0, blocks * BLOCK_BYTES));
       }
       return true;
     } catch (error) {
@@ -498,4 +499,16 @@ export class FragmentStore {
 
 function placeOf({ fileId, headerOffset }: IndexedFragment): string {
   return `${fileId}/${headerOffset}`;
+}
+
+/** Who holds the others, and who wrote it, may differ. */
+function isSameFragment(held: FragmentDescription, put: FragmentDescription): boolean {
+  return (
+    held.dataFragments === put.dataFragments &&
+    held.parityFragments === put.parityFragments &&
+    held.fragmentBlocks === put.fragmentBlocks &&
+    held.dataBlocks === put.dataBlocks &&
+    held.summaryBlocks === put.summaryBlocks &&
+    held.checksums.every((checksum, index) => checksum === put.checksums[index])
+  );
 }

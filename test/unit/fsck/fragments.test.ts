@@ -1,5 +1,6 @@
 /** Fragments that are missing, damaged, wrong or left over are found, and put right from the rest of their stripe. */
 import { afterEach, describe, expect, test } from 'vitest';
+import { deadSegmentKey } from '../../../src/format/metadata-keys.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
 import type { Finding } from '../../../src/fsck/findings.ts';
 import { type CheckWorld, populated } from './world.ts';
@@ -102,4 +103,66 @@ test('a fragment whose node does not take it back moves to another one', async (
   expect(new Set(now.nodes).size).toBe(now.nodes.length);
   await world.remount();
   expect((await world.check({ data: true })).findings).toEqual([]);
+});
+
+test('parity that is whole and does not fit the data is found by computing it, and replaced', async () => {
+  ({ world } = await populated());
+  await world.rest();
+  await world.forgeFragment(await someSegment(), 2, (description, payload) => {
+    payload[5000]! ^= 1;
+    return description;
+  });
+  expect((await world.check()).findings).toEqual([]);
+  expect(kinds((await world.check({ data: true })).findings)).toEqual(['parity-wrong']);
+  expect((await world.check({ data: true, repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
+  expect((await world.check({ data: true })).findings).toEqual([]);
+});
+
+test('a fragment of another shape than the segment is found by its header, and replaced', async () => {
+  ({ world } = await populated());
+  await world.rest();
+  const segment = await someSegment();
+  await world.forgeFragment(segment, 1, (description) => ({
+    ...description,
+    dataBlocks: description.dataBlocks - 1,
+    summaryBlocks: description.summaryBlocks + 1,
+  }));
+  expect(kinds((await world.check()).findings)).toEqual(['fragment-wrong']);
+  expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
+  expect((await world.check({ data: true })).findings).toEqual([]);
+});
+
+test('data that is whole and not what the file holds is found by the sums of its checksums, with the range', async () => {
+  ({ world } = await populated());
+  await world.rest();
+  await world.forgeFragment(await someSegment(), 0, (description, payload) => {
+    payload[100]! ^= 1;
+    return description;
+  });
+  const { findings } = await world.check();
+  expect(findings).toMatchObject([
+    { kind: 'extent-mismatch', detail: expect.stringMatching(/^bytes \d+ to \d+ are not/) },
+  ]);
+  expect(findings[0]!.subject).toMatch(/^\/sample\//);
+});
+
+test('dead segments are told from those that would never be freed, and both are freed', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  await world.rest();
+  world.damage((redo, state) => {
+    for (const inode of [sample.a, sample.b, sample.deep]) {
+      redo.unmapBlocks(inode, 0, 1000);
+      redo.changeInode(inode, { sizeBytes: 0 });
+    }
+    const [first] = state.segments.dead;
+    redo.setRecord(deadSegmentKey(first!), undefined);
+  });
+  const found = kinds((await world.check()).findings);
+  expect(found.filter((kind) => kind === 'segment-dead-unlisted')).toHaveLength(1);
+  expect(found.filter((kind) => kind === 'segment-not-freed').length).toBeGreaterThan(1);
+  expect((await world.check({ repair: true })).summary).toMatchObject({ errors: 0, notes: 0 });
+  expect(world.metadata.totals()).toMatchObject({ segments: 0 });
+  for (const { fragments } of world.nodes.values()) expect(fragments.statistics().fragments).toBe(0);
+  expect((await world.check()).findings).toEqual([]);
 });

@@ -15,6 +15,7 @@ import { encodeRecord } from '../../../src/cluster/node-record.ts';
 import type { NodeLinks } from '../../../src/cluster/nodes.ts';
 import { rpcMethods } from '../../../src/cluster/rpc.ts';
 import { openVolume, type Volume } from '../../../src/filesystem/volume.ts';
+import type { FragmentDescription } from '../../../src/format/fragment-header.ts';
 import type { RedoSink } from '../../../src/format/journal-entry.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
 import { decodeLocateReply, encodeLocateRequest } from '../../../src/format/storage-messages.ts';
@@ -109,6 +110,28 @@ export class CheckWorld {
     const { generation } = this.metadata.segment(segmentId)!;
     const node = this.#nodes.get(nodeId)!;
     await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
+  }
+
+  /** Replaces a fragment by one that is whole and another one. */
+  async forgeFragment(
+    segment: SegmentRecord,
+    position: number,
+    forge: (description: FragmentDescription, payload: Buffer) => FragmentDescription,
+  ): Promise<void> {
+    const nodeId = segment.nodes[position]!;
+    const { segmentId, generation, fragmentBlocks } = segment;
+    const payload = this.platform.memory.allocate(fragmentBlocks * BLOCK_BYTES);
+    const old = this.#nodes.get(nodeId)!.fragments;
+    await old.get({ segmentId, position, generation }, 0, fragmentBlocks, payload);
+    const forged = forge(await old.describe({ segmentId, position }), payload);
+    const checksums = new Uint32Array(fragmentBlocks);
+    this.platform.kernels.crc32cBlocks(payload, BLOCK_BYTES, checksums, 0);
+    await this.freeFragment(nodeId, segmentId, position);
+    // It refuses what was freed until it starts anew.
+    await this.stopNode(nodeId);
+    await this.startNode(nodeId);
+    const put = { ...forged, checksums, term: this.metadata.term };
+    await this.#nodes.get(nodeId)!.fragments.put(put, payload);
   }
 
   /** Puts a fragment of a segment onto a node that is not to have it. */

@@ -149,7 +149,7 @@ class Run {
     const { generation } = fragment.description;
     const done = this.#store.put(fragment.description, fragment.payload).then(
       () => {
-        if (generation !== known) held.set(name, fragment);
+        held.set(name, fragment);
         expect(generation, name).toBeGreaterThanOrEqual(known);
         open.delete(name);
       },
@@ -196,10 +196,16 @@ class Run {
     await this.check();
   }
 
-  async #mustHold({ description, payload }: MadeFragment): Promise<void> {
+  async #mustHold(fragment: MadeFragment): Promise<void> {
+    expect(await this.#holds(fragment), nameOf(fragment)).toBe(true);
+  }
+
+  async #holds({ description, payload }: MadeFragment): Promise<boolean> {
+    const { checksums } = await this.#store.describe(description);
+    if (checksums.length !== description.checksums.length) return false;
     const into = platform.memory.allocate(payload.length);
     await this.#store.get(description, 0, description.fragmentBlocks, into);
-    expect(into.equals(payload)).toBe(true);
+    return into.equals(payload);
   }
 
   /** Everything promised is there, and nothing else but what was asked for without an answer. */
@@ -211,9 +217,10 @@ class Run {
     );
     for (const name of openFrees) if (!present.has(name)) held.delete(name);
     for (const [name, [asked]] of open) {
-      if (present.get(name)?.generation === asked!.description.generation) {
-        if (held.get(name)?.description.generation !== asked!.description.generation) held.set(name, asked!);
-      }
+      if (present.get(name)?.generation !== asked!.description.generation) continue;
+      // Of the same generation: the one before, or the one that was to replace it.
+      const isOld = held.get(name)?.description.generation === asked!.description.generation;
+      if (!isOld || (await this.#holds(asked!))) held.set(name, asked!);
     }
     open.clear();
     openFrees.clear();
