@@ -40,6 +40,8 @@ export class Torture {
     this.#options = options;
     this.#failed = new Promise((_, reject) => {
       this.#fail = (error) => {
+        // What comes after the first is the cleanup's doing.
+        this.#fail = () => {};
         log.say(`FAILED: ${error.message}`);
         reject(error);
       };
