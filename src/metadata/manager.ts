@@ -209,9 +209,11 @@ export class PrimaryManager implements MetadataManager {
   /** Whether a log writer of this reign still has the segment on its way to its commit. Writers do not commit in the order of ids. */
   isPending: (segmentId: number) => boolean = () => false;
 
-  /** At most one at a time. */
-  observeSegments(observer: SegmentObserver | undefined): void {
-    this.#state.segments.observer = observer;
+  /** Returns what ends it. */
+  observeSegments(observer: SegmentObserver): () => void {
+    const { observers } = this.#state.segments;
+    observers.add(observer);
+    return () => observers.delete(observer);
   }
 
   totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number } {

@@ -54,7 +54,7 @@ export function applyRecord(
     case keyLetters.segment: {
       const segmentId = segmentOfKey(bytes);
       if (value === undefined) state.segments.records.delete(segmentId);
-      else state.segments.records.set(segmentId, { ...decodeSegmentRecord(value, crc32c) });
+      else state.segments.replace(decodeSegmentRecord(value, crc32c));
       return;
     }
     case keyLetters.totals:

@@ -34,7 +34,9 @@ export interface SegmentObserver {
   /** A segment has its record and its extents. */
   committed(record: SegmentRecord): void;
   liveChanged(segmentId: number, liveBlocks: number): void;
-  forgotten(segmentId: number): void;
+  /** Its fragments lie elsewhere now, or it is cut into others. */
+  moved?(record: SegmentRecord, before: SegmentRecord): void;
+  forgotten(segmentId: number, record: SegmentRecord): void;
 }
 
 /** A record whose count changes in place. */
@@ -69,7 +71,7 @@ export class SegmentTable {
   segments = 0;
   segmentBlocks = 0;
   lastCommitted = 0;
-  observer: SegmentObserver | undefined;
+  readonly observers = new Set<SegmentObserver>();
 
   constructor(reader: StateReader, crc32c: Checksum, values: OverlayTable<string, Buffer>) {
     this.#crc32c = crc32c;
@@ -109,7 +111,7 @@ export class SegmentTable {
     const record = this.records.get(segmentId);
     assert(record !== undefined, 'a segment that was begun');
     assert(record.liveBlocks <= record.dataBlocks, 'a segment has no more live blocks than blocks');
-    this.observer?.committed(record);
+    for (const observer of this.observers) observer.committed(record);
     if (record.liveBlocks === 0) this.#die(segmentId);
   }
 
@@ -128,7 +130,7 @@ export class SegmentTable {
     const record = this.records.edit(segmentId);
     if (record !== undefined) {
       record.liveBlocks += blocks;
-      this.observer?.liveChanged(segmentId, record.liveBlocks);
+      this.#tellLive(segmentId, record.liveBlocks);
     } else this.#provisional.set(segmentId, { liveBlocks: blocks, inlineBlocks: new Set() });
   }
 
@@ -145,8 +147,21 @@ export class SegmentTable {
     if (record === undefined) return;
     record.liveBlocks -= blocks;
     assert(record.liveBlocks >= 0, 'live blocks do not go below none');
-    this.observer?.liveChanged(segmentId, record.liveBlocks);
+    this.#tellLive(segmentId, record.liveBlocks);
     if (record.liveBlocks === 0) this.#die(segmentId);
+  }
+
+  #tellLive(segmentId: number, liveBlocks: number): void {
+    for (const observer of this.observers) observer.liveChanged(segmentId, liveBlocks);
+  }
+
+  /** A repair, or a move: other numbers for a segment that is there. Counts of the volume are the caller's matter. */
+  replace(record: SegmentRecord): void {
+    const before = this.records.get(record.segmentId);
+    this.records.set(record.segmentId, { ...record });
+    if (before === undefined) return;
+    for (const observer of this.observers) observer.moved?.(record, before);
+    if (record.liveBlocks !== before.liveBlocks) this.#tellLive(record.segmentId, record.liveBlocks);
   }
 
   #die(segmentId: number): void {
@@ -166,7 +181,7 @@ export class SegmentTable {
     assert(record !== undefined && record.liveBlocks === 0, 'only dead segments are forgotten');
     this.records.delete(segmentId);
     this.dead.delete(segmentId);
-    this.observer?.forgotten(segmentId);
+    for (const observer of this.observers) observer.forgotten(segmentId, record);
     this.#values.delete(deadSegmentKey(segmentId));
     this.segments--;
     this.segmentBlocks -= record.dataBlocks + record.summaryBlocks;
