@@ -159,6 +159,8 @@ export interface MountedFileSystem {
   readonly generation: number;
   readonly volume: Volume;
   readonly alive: boolean;
+  /** When its process died; absent before, and for one that was deposed. */
+  readonly diedAtMs?: number;
 }
 
 /** The process that served the file system is gone: whether the operation happened is unknown until the next mount is looked at. */
@@ -179,8 +181,6 @@ export interface WorkloadContext {
     readonly fullDisks: boolean;
     readonly lossWindowMs?: number;
   };
-  /** When the last mount that was lost served for the last time; absent before. */
-  readonly mountLostMs?: number;
   /** No new operation may begin: the load ends soon. */
   readonly stopping: boolean;
   /** The file system of now; while there is none, waits for the next. Rejects with MountLost when the load ends without one. */

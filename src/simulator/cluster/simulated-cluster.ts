@@ -38,8 +38,12 @@ class Mounted implements MountedFileSystem {
   readonly process: SimulatedProcess;
   /** Another mount serves the volume, or this one has noticed that it does. */
   superseded = false;
+  diedAtMs?: number;
 
-  constructor(generation: number, volume: Volume, process: SimulatedProcess) {
+  constructor(generation: number, volume: Volume, process: SimulatedProcess, world: World) {
+    process.onDeath(() => {
+      if (!this.superseded) this.diedAtMs = world.scheduler.nowMs;
+    });
     this.generation = generation;
     this.volume = volume;
     this.process = process;
@@ -258,7 +262,7 @@ export class SimulatedCluster implements ClusterView {
     if (name !== this.#activeName) return;
     if (this.#mounted !== undefined) this.#mounted.superseded = true;
     this.#generation += 1;
-    this.#mounted = new Mounted(this.#generation, volume, process);
+    this.#mounted = new Mounted(this.#generation, volume, process, this.#world);
     this.#world.trace.event('mounted', {
       by: name,
       generation: this.#generation,

@@ -7,7 +7,14 @@
 import type { ErrnoError } from '../../base/errno.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { FileSystem } from '../../filesystem/file-system.ts';
-import { CheckFailed, type Dice, MountLost, type Workload, type WorkloadContext } from '../contract.ts';
+import {
+  CheckFailed,
+  type Dice,
+  type MountedFileSystem,
+  MountLost,
+  type Workload,
+  type WorkloadContext,
+} from '../contract.ts';
 import { CrashHistory } from '../model/crash-history.ts';
 import { MemoryFileSystem } from '../model/memory-file-system.ts';
 import { type Kind, type Operation, PairedRun, Tolerated, WEIGHTS } from '../model/paired-run.ts';
@@ -56,6 +63,7 @@ export class PosixWorkload implements Workload {
   #model = new MemoryFileSystem();
   #history: CrashHistory | undefined;
   #running: Running | undefined;
+  #lastMount: MountedFileSystem | undefined;
   #done = 0;
   /** An operation failed in a way that leaves its effect open; the moment of the history before it. */
   #openSince: number | undefined;
@@ -138,7 +146,7 @@ export class PosixWorkload implements Workload {
     if (this.#history !== undefined) {
       const bytes = new Map([...found.contents].map(([inode, contents]) => [inode, contents.bytes]));
       try {
-        this.#history.check(found.tree, bytes, survivedUntilMs(session.context));
+        this.#history.check(found.tree, bytes, survivedUntilMs(session.context, this.#lastMount));
       } catch (error) {
         if (!(error instanceof CheckFailed)) throw error;
         const when = `mount ${session.mount.generation}, after operation ${this.#done} (${this.#last})`;
@@ -148,6 +156,7 @@ export class PosixWorkload implements Workload {
     this.#model = modelOf(found.tree, found.contents);
     this.#history = new CrashHistory(this.#model, () => session.context.world.scheduler.nowMs);
     this.#openSince = undefined;
+    this.#lastMount = session.mount;
     const paired = new PairedRun(this.#model, this.#tested(session, root));
     this.#running = { session, root, paired };
     return this.#running;

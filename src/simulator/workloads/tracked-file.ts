@@ -140,7 +140,7 @@ export class TrackedFile {
       one.lookup(directory, this.name, caller),
     );
     if (found === undefined) {
-      if (this.#nameIsDurable || this.#namedMs < survivedUntilMs(session.context))
+      if (this.#nameIsDurable || this.#namedMs < survivedUntilMs(session.context, this.#lastMount))
         session.fail(`${this.name} is gone, which must be there`);
       const made = await session.call('create', { name: this.name }, (one) =>
         one.create(directory, this.name, 0o644, O_RDWR, caller),
@@ -167,7 +167,7 @@ export class TrackedFile {
       (what, operation) => session.insist(what, { name: this.name }, operation),
       inode,
     );
-    const survivedMs = survivedUntilMs(session.context);
+    const survivedMs = survivedUntilMs(session.context, this.#lastMount);
     const survived = this.#answered.findLast(({ atMs }) => atMs < survivedMs)?.moment ?? 0;
     if (this.#history.possible(bytes, survived).length === 0)
       session.fail(`${this.name}, mount ${session.mount.generation}: ${this.#history.explain(bytes)}`);
@@ -217,10 +217,11 @@ export class TrackedFile {
   }
 }
 
-/** What was answered before this time survives without a sync. */
-export function survivedUntilMs(context: WorkloadContext): number {
-  const { allowed, mountLostMs } = context;
-  return (mountLostMs ?? Number.NEGATIVE_INFINITY) - (allowed.lossWindowMs ?? Number.POSITIVE_INFINITY);
+/** What a mount had answered before this time survives its end without a sync, where the scenario says so. */
+export function survivedUntilMs(context: WorkloadContext, mount: MountedFileSystem | undefined): number {
+  const { lossWindowMs } = context.allowed;
+  if (lossWindowMs === undefined || mount?.diedAtMs === undefined) return Number.NEGATIVE_INFINITY;
+  return mount.diedAtMs - lossWindowMs;
 }
 
 function mismatch(expected: Buffer, found: Buffer, at: number): string {
