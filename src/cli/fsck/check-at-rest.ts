@@ -17,12 +17,14 @@ import { commandPlatform } from '../commands/session.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { checkFailure } from '../mount/check-session.ts';
 import { mountFailure } from '../mount/mount-failure.ts';
+import { liveProcess, waitForEnd } from '../process/process-file.ts';
 import type { CheckSettings } from '../supervisor/control-messages.ts';
 import type { SupervisorClient } from '../supervisor/supervisor-client.ts';
 import { readVolumeKey, type VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 
 const SETTLE_TIMEOUT_MS = 3_000;
+const SUPERVISOR_END_TIMEOUT_MS = 5_000;
 
 export interface RestingVolume {
   readonly layout: VolumeLayout;
@@ -50,8 +52,16 @@ export async function checkAtRest(
     if (error instanceof CheckCancelled) return undefined;
     throw restFailure(error);
   } finally {
-    if (wasStopped) await supervisor.run({ command: 'shut-down', lazy: false });
+    if (wasStopped) await shutDown(volume);
   }
+}
+
+/** As it was found: without a process. */
+async function shutDown({ layout, supervisor }: RestingVolume): Promise<void> {
+  await supervisor.run({ command: 'shut-down', lazy: false });
+  supervisor.close();
+  const last = liveProcess(layout.pidFile('supervisor'));
+  if (last !== undefined) await waitForEnd(last, SUPERVISOR_END_TIMEOUT_MS);
 }
 
 /** One that cannot be started shows as unreachable. */
