@@ -77,6 +77,7 @@ export class FaultInjector {
     const { kind, target, amount = 0 } = fault;
     switch (kind) {
       case 'crash':
+      case 'crash-mount':
         return this.#crash(this.#serviceOf(target));
       case 'freeze':
         return freeze(this.#serviceOf(target));

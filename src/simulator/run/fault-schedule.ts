@@ -90,6 +90,8 @@ export class FaultScheduler {
       case 'freeze':
       case 'power':
         return { ...base, target: this.#anyProcess() };
+      case 'crash-mount':
+        return { ...base, target: MOUNT };
       case 'cut':
         return { ...base, target: MOUNT, other: this.#peerOfMount() };
       case 'half-open':

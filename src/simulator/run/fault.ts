@@ -6,6 +6,8 @@
 export type FaultKind =
   /** The process dies as by kill -9 and starts again when the time is over. */
   | 'crash'
+  /** The same, of the mount. */
+  | 'crash-mount'
   /** The machine loses its power; what was not synced is lost, torn or kept. */
   | 'power'
   /** As SIGSTOP and SIGCONT. */

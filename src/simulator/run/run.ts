@@ -23,6 +23,8 @@ export const HEALTHY_BOUND_MS = 90_000;
 const LOAD_END_BOUND_MS = 60_000;
 const CLOSE_BOUND_MS = 30_000;
 const LINGER_MS = 100;
+/** What was cut off does not show at once, and what is sent again comes late. */
+const STABLE_MS = 1_500;
 const POLL_MS = 25;
 const MAX_SKEW_MS = 86_400_000;
 /** A hundred times what a bad quartz does. */
@@ -190,11 +192,14 @@ class Run {
 
   /** Until nothing ails the cluster, and what was written without a sync is durable too. */
   async #converge(): Promise<void> {
-    const endMs = this.#world.scheduler.nowMs + HEALTHY_BOUND_MS;
+    const { scheduler } = this.#world;
+    const endMs = scheduler.nowMs + HEALTHY_BOUND_MS;
+    let wellSinceMs = scheduler.nowMs;
     for (;;) {
       const ailment = this.#cluster.ailment();
-      if (ailment === undefined) break;
-      if (this.#world.scheduler.nowMs > endMs) {
+      if (ailment !== undefined) wellSinceMs = scheduler.nowMs;
+      if (scheduler.nowMs - wellSinceMs > STABLE_MS) break;
+      if (scheduler.nowMs > endMs) {
         throw new NotInTime(`after ${HEALTHY_BOUND_MS} ms without faults: ${ailment}`);
       }
       await this.#sleep(POLL_MS);

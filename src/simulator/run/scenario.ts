@@ -118,6 +118,14 @@ export const scenarios: readonly Scenario[] = [
     allowed: { beyondParity: true, fullDisks: false },
     blackoutChance: 0.5,
   },
+  {
+    ...usual,
+    name: 'mount',
+    about: 'kill -9 of the mount alone, again and again: what is older than 50 ms survives without a sync',
+    faults: { 'crash-mount': 1 },
+    faultIntervalMs: 500,
+    allowed: { ...STRICT, lossWindowMs: 50 },
+  },
 ];
 
 export function scenarioNamed(name: string): Scenario | undefined {
