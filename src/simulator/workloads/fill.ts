@@ -106,9 +106,9 @@ export class FillWorkload implements Workload {
     if (this.#files.length === 0) this.#deleting = false;
   }
 
-  /** At least a half: segments that others have blocks in are theirs to give back. */
+  /** At least a quarter: segments that others have blocks in are theirs to give back. */
   async #spaceIsBack(session: Session, freeBefore: number, deletedBytes: number): Promise<void> {
-    const expected = freeBefore + deletedBytes / 2 / BLOCK_BYTES;
+    const expected = freeBefore + deletedBytes / 4 / BLOCK_BYTES;
     let free = freeBefore;
     for (let waitedMs = 0; waitedMs < SPACE_BACK_MS; waitedMs += POLL_MS) {
       free = (await session.call('statistics', {}, (one) => one.statistics())).freeBlocks;
