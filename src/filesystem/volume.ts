@@ -7,6 +7,7 @@
 import type { Coordinator } from '../cluster/coordinator.ts';
 import { nodeLinks } from '../cluster/node-links.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
+import { FragmentClaims } from '../log/fragment-claims.ts';
 import { FragmentLocations } from '../log/fragment-locations.ts';
 import type { SegmentReader, SegmentWriter } from '../log/log.ts';
 import { OrphanSweep } from '../log/orphan-sweep.ts';
@@ -52,6 +53,8 @@ export interface Volume {
   readonly reader: SegmentReader;
   readonly fileSystem: FileSystem;
   readonly links: NodeLinks;
+  /** Who has which segments' fragments in hand. */
+  readonly claims: FragmentClaims;
   /** Makes everything durable and lets go of it. */
   close(): Promise<void>;
 }
@@ -105,8 +108,10 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     await metadata.close();
     throw error;
   }
+  const claims = new FragmentClaims();
   const orphans = new OrphanSweep(platform, {
     links,
+    claims,
     term: metadata.term,
     record: (segmentId) => metadata.segment(segmentId),
     isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
@@ -117,6 +122,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     reader,
     fileSystem,
     links,
+    claims,
     async close() {
       orphans.close();
       await fileSystem.close();

@@ -6,6 +6,7 @@ import type { Coordinator } from '../cluster/coordinator.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import { FormatError } from '../format/fields.ts';
 import type { Checksum, ProvisionalSegment, TotalsRecord } from '../format/metadata-records.ts';
+import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { NameHash } from '../metadata/directory-table.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import type { StateView } from '../metadata/state-view.ts';
@@ -22,6 +23,8 @@ export interface CheckedVolume {
   readonly metadata: PrimaryManager;
   /** 32 hex digits. */
   readonly volumeId: string;
+  /** Shared with whoever moves fragments while it is checked. */
+  readonly claims?: FragmentClaims;
   /** Without it the coordinator's records are not looked at. */
   readonly coordinator?: Coordinator;
 }

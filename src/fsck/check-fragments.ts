@@ -5,16 +5,15 @@
  * The records are those of the view. What does not fit is held against the record that the primary has now: a segment that died meanwhile is
  * no matter any more.
  */
-import { BLOCK_BYTES } from '../base/units.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import { keyLetters } from '../format/metadata-keys.ts';
 import { decodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import { type CallFailure, NodeCalls } from '../maintenance/node-calls.ts';
+import { fits } from '../maintenance/segment-source.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { FragmentData } from './fragment-data.ts';
 import { rebuildFragment } from './fragment-repair.ts';
 import { Mismatches } from './mismatches.ts';
-import type { CallFailure } from './node-calls.ts';
-import { NodeCalls } from './node-calls.ts';
 import type { Problem } from './problem.ts';
 import { checksumTerm } from './segment-index.ts';
 import { recordsOf } from './view-cursor.ts';
@@ -166,22 +165,4 @@ function kindOf(state: FragmentState): keyof typeof details {
   if (typeof state !== 'string') return 'parity-wrong';
   if (state === 'missing') return 'fragment-missing';
   return state === 'wrong' ? 'fragment-wrong' : 'fragment-corrupt';
-}
-
-/** The header says what the segment's record says. */
-export function fits(record: SegmentRecord, position: number, found: FragmentDescription): boolean {
-  return (
-    found.segmentId === record.segmentId &&
-    found.position === position &&
-    found.dataFragments === record.dataFragments &&
-    found.parityFragments === record.parityFragments &&
-    found.fragmentBlocks === record.fragmentBlocks &&
-    found.dataBlocks === record.dataBlocks &&
-    found.summaryBlocks === record.summaryBlocks
-  );
-}
-
-/** Length of a fragment's payload. */
-export function payloadBytes(record: SegmentRecord): number {
-  return record.fragmentBlocks * BLOCK_BYTES;
 }

@@ -8,8 +8,8 @@ import { RpcError } from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
 import type { FragmentName } from '../format/storage-messages.ts';
 import { NodeWalk } from '../log/segment-table.ts';
+import { NodeCalls } from '../maintenance/node-calls.ts';
 import type { CheckContext } from './check-context.ts';
-import { NodeCalls } from './node-calls.ts';
 import type { Problem } from './problem.ts';
 
 const CANDIDATES_AT_ONCE = 1024;
@@ -50,6 +50,7 @@ function isOrphan(context: CheckContext, nodeId: number, fragment: FragmentName)
   const { segmentId, position, generation } = fragment;
   if (Math.floor(segmentId / TWO_32) > metadata.term) return false; // of a primary that came after this one
   const record = metadata.segment(segmentId);
+  if (context.volume.claims?.isHeld(segmentId) === true) return false; // being put there
   if (record === undefined) return !metadata.isKnownSegment(segmentId);
   return record.nodes[position] !== nodeId || record.generation !== generation;
 }
@@ -70,11 +71,20 @@ async function* confirmed(
       kind: 'fragment-orphan',
       subject: { segmentId, position, nodeId },
       detail: `no segment needs it (generation ${generation})`,
-      repairOnNodes: async () =>
-        isOrphan(context, nodeId, fragment) &&
-        (await calls.free(nodeId, context.volume.metadata.term, [fragment])),
+      repairOnNodes: () => freeOrphan(context, calls, nodeId, fragment),
     };
   }
+}
+
+async function freeOrphan(
+  context: CheckContext,
+  calls: NodeCalls,
+  nodeId: number,
+  fragment: FragmentName,
+): Promise<boolean> {
+  if (!isOrphan(context, nodeId, fragment)) return false;
+  const { claims, metadata } = context.volume;
+  return calls.free(nodeId, metadata.term, [fragment], claims);
 }
 
 async function* checkDead(context: CheckContext, calls: NodeCalls): AsyncGenerator<Problem> {

@@ -9,9 +9,9 @@ import { BLOCK_BYTES } from '../base/units.ts';
 import { FormatError } from '../format/fields.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import { decodeSummary, type SegmentSummary } from '../format/segment-summary.ts';
+import type { NodeCalls } from '../maintenance/node-calls.ts';
 import type { CheckContext } from './check-context.ts';
 import type { FragmentState } from './check-fragments.ts';
-import type { NodeCalls } from './node-calls.ts';
 import type { Problem } from './problem.ts';
 import { ownerTerm } from './segment-index.ts';
 

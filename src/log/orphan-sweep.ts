@@ -7,7 +7,7 @@
  * place. The node must know this primary's term first: it refuses the frees of one that was deposed and does not know it yet.
  */
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
-import { type RpcClient, RpcError, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
+import { type RpcClient, RpcError, type RpcReply, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import {
@@ -20,6 +20,7 @@ import {
   type ListReply,
 } from '../format/storage-messages.ts';
 import type { Platform } from '../platform/platform.ts';
+import type { FragmentClaims } from './fragment-claims.ts';
 
 export interface OrphanSweepOptions {
   readonly links: NodeLinks;
@@ -29,6 +30,8 @@ export interface OrphanSweepOptions {
   readonly record: (segmentId: number) => SegmentRecord | undefined;
   /** Whether a segment has a record or may still get one from this primary. */
   readonly isKnown: (segmentId: number) => boolean;
+  /** Shared with whoever puts fragments that no record names yet. */
+  readonly claims: FragmentClaims;
   /** From a connection to its walk. */
   readonly delayMs?: number;
 }
@@ -115,6 +118,7 @@ export class OrphanSweep {
   #isOrphan(nodeId: number, fragment: FragmentName): boolean {
     const { segmentId, position, generation } = fragment;
     if (Math.floor(segmentId / TWO_32) > this.#options.term) return false; // not ours to judge
+    if (this.#options.claims.isHeld(segmentId)) return false;
     const record = this.#options.record(segmentId);
     if (record === undefined) return !this.#options.isKnown(segmentId);
     return record.nodes[position] !== nodeId || record.generation !== generation;
@@ -129,8 +133,20 @@ export class OrphanSweep {
   }
 
   async #free(link: NodeLink, client: RpcClient, orphans: readonly FragmentName[]): Promise<number> {
-    const body = encodeFreeRequest({ term: this.#options.term, names: orphans });
-    const reply = await client.call(rpcMethods.freeFragments, body, { timeoutMs: CALL_TIMEOUT_MS });
+    const { term, claims } = this.#options;
+    const ended = (): void => {
+      for (const { segmentId } of orphans) claims.endFree(segmentId);
+    };
+    for (const { segmentId } of orphans) claims.beginFree(segmentId);
+    let reply: RpcReply;
+    try {
+      const body = encodeFreeRequest({ term, names: orphans });
+      reply = await client.call(rpcMethods.freeFragments, body, { timeoutMs: CALL_TIMEOUT_MS });
+      ended();
+    } catch (error) {
+      if (error instanceof RpcError) void error.settled.then(ended);
+      throw error;
+    }
     if (reply.status !== rpcStatus.ok) throw new RpcError('refused', `free refused with ${reply.status}`);
     const { freed, freeBytes } = decodeFreeReply(reply.body);
     link.noteFreeBytes(freeBytes);

@@ -149,7 +149,10 @@ async function openParts(
   });
   return {
     parts,
-    checked: { platform, links: parts.links, metadata: parts.metadata, volumeId, coordinator },
+    checked: {
+      ...{ platform, volumeId, coordinator },
+      ...{ links: parts.links, metadata: parts.metadata, claims: parts.claims },
+    },
     async close() {
       await parts.close();
       await coordinator.close();

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { rpcMethods } from '../../../src/cluster/rpc.ts';
+import { FragmentClaims } from '../../../src/log/fragment-claims.ts';
 import { OrphanSweep } from '../../../src/log/orphan-sweep.ts';
 import { settle } from './fake-platform.ts';
 import { LogFixture } from './log-fixture.ts';
@@ -7,10 +8,12 @@ import { LogFixture } from './log-fixture.ts';
 const TERM = 3;
 let log: LogFixture;
 let sweep: OrphanSweep;
+let claims: FragmentClaims;
 
 /** A log with some segments, of which the table knows those in log.records. */
 async function written(segments: number): Promise<void> {
   log = new LogFixture({ segmentBlocks: 16, slotCount: 40 });
+  claims = new FragmentClaims();
   for (let segment = 0; segment < segments; segment++) {
     log.append(1, segment * 20, 10);
     await log.sealAndSettle();
@@ -21,6 +24,7 @@ function startSweep(term = TERM): void {
   const pending = (segmentId: number) => log.writer.pendingBytes(segmentId, 0, 1) !== undefined;
   sweep = new OrphanSweep(log.platform, {
     links: log.cluster,
+    claims,
     term,
     record: (segmentId) => log.records.get(segmentId),
     isKnown: (segmentId) => log.records.has(segmentId) || pending(segmentId),
@@ -60,6 +64,31 @@ test('a fragment whose place another node or generation took is freed', async ()
   startSweep();
   await log.platform.time.pass(2000);
   expect(sweep.freed).toBe(5 + 1);
+});
+
+test('fragments of a segment that somebody works on are left alone', async () => {
+  await written(2);
+  const [first, second] = log.durable.map(({ record }) => record);
+  for (const record of [first!, second!]) log.records.delete(record.segmentId);
+  expect(claims.hold(first!.segmentId)).toBe(true);
+  startSweep();
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(5);
+  const left = log.cluster.everyFragment().map((name) => Number(name.split('/')[0]));
+  expect(left).toEqual(new Array(5).fill(first!.segmentId));
+});
+
+test('a segment cannot be held while fragments of it are being freed, nor twice', () => {
+  const own = new FragmentClaims();
+  own.beginFree(7);
+  own.beginFree(7);
+  own.endFree(7);
+  expect(own.hold(7)).toBe(false);
+  own.endFree(7);
+  expect(own.hold(7)).toBe(true);
+  expect(own.hold(7)).toBe(false);
+  own.release(7);
+  expect(own.hold(7)).toBe(true);
 });
 
 test('segments on their way are left alone', async () => {

@@ -1,7 +1,14 @@
-/** The calls that a check makes to storage nodes, with what may come of them said in words. Nothing here is tried twice. */
+/** The calls that checks and background work make to storage nodes, with what may come of them said in words. Nothing here is tried twice. */
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
-import { type CallOptions, RpcError, type RpcReply, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
+import {
+  type CallOptions,
+  type RpcClient,
+  RpcError,
+  type RpcReply,
+  rpcMethods,
+  rpcStatus,
+} from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import {
@@ -11,9 +18,11 @@ import {
   encodeFreeRequest,
   encodeGetRequest,
   encodePutRequest,
+  encodeTerm,
   type FragmentKey,
   type FragmentName,
 } from '../format/storage-messages.ts';
+import type { FragmentClaims } from '../log/fragment-claims.ts';
 
 const CALL_TIMEOUT_MS = 15_000;
 
@@ -22,6 +31,8 @@ export type CallFailure = 'missing' | 'corrupt' | 'unreachable' | 'refused';
 
 export class NodeCalls {
   readonly #links: NodeLinks;
+  /** The connections over which a node was told the term. */
+  readonly #fenced = new Map<number, RpcClient>();
 
   constructor(links: NodeLinks) {
     this.#links = links;
@@ -51,6 +62,17 @@ export class NodeCalls {
     }
   }
 
+  /** Before anything is put or freed: from then on the node refuses what earlier primaries asked for and it has not done yet. */
+  async fence(nodeId: number, term: number): Promise<boolean> {
+    const client = this.#links.links.get(nodeId)?.client;
+    if (client === undefined) return false;
+    if (this.#fenced.get(nodeId) === client) return true;
+    const reply = await this.#call(nodeId, rpcMethods.fenceStorage, encodeTerm(term));
+    if (typeof reply === 'string') return false;
+    this.#fenced.set(nodeId, client);
+    return true;
+  }
+
   /** Fills `into`; the node checks the bytes. After 'unreachable' the memory may still be written to. */
   async get(
     nodeId: number,
@@ -74,29 +96,47 @@ export class NodeCalls {
     return typeof reply === 'string' ? reply : 'ok';
   }
 
-  async free(nodeId: number, term: number, names: readonly FragmentName[]): Promise<boolean> {
-    const reply = await this.#call(nodeId, rpcMethods.freeFragments, encodeFreeRequest({ term, names }));
+  /** `claims` know of it until the node can do it no more. */
+  async free(
+    nodeId: number,
+    term: number,
+    names: readonly FragmentName[],
+    claims?: FragmentClaims,
+  ): Promise<boolean> {
+    for (const { segmentId } of names) claims?.beginFree(segmentId);
+    const ended = (): void => {
+      for (const { segmentId } of names) claims?.endFree(segmentId);
+    };
+    const body = encodeFreeRequest({ term, names });
+    const reply = await this.#call(nodeId, rpcMethods.freeFragments, body, {}, ended);
     if (typeof reply === 'string') return false;
     this.#links.links.get(nodeId)?.noteFreeBytes(decodeFreeReply(reply.body).freeBytes);
     return true;
   }
 
+  /** `ended` is called when the node has done it, or can do it no more. */
   async #call(
     nodeId: number,
     method: number,
     body: Uint8Array,
     options: CallOptions = {},
+    ended: () => void = () => undefined,
   ): Promise<RpcReply | CallFailure> {
     const client = this.#links.links.get(nodeId)?.client;
-    if (client === undefined) return 'unreachable';
+    if (client === undefined) {
+      ended();
+      return 'unreachable';
+    }
     try {
       const reply = await client.call(method, body, { timeoutMs: CALL_TIMEOUT_MS, ...options });
+      ended();
       if (reply.status === rpcStatus.ok) return reply;
       if (reply.status === rpcStatus.missing) return 'missing';
       if (reply.status === rpcStatus.corrupt || reply.status === rpcStatus.ioError) return 'corrupt';
       return reply.status === rpcStatus.busy ? 'unreachable' : 'refused';
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
+      void error.settled.then(ended);
       return 'unreachable';
     }
   }

@@ -1,0 +1,195 @@
+/**
+ * Puts one fragment of a segment where it belongs, rebuilt from the others: on the node that is to hold it, or on another one that holds none of
+ * the segment, which the segment's record then names. The one primitive of the check, of rebuilding and of scrubbing.
+ *
+ * Sources are checked against their headers as they are read; what comes out is stored only if `accept` agrees. The record changes in one transaction,
+ * after the new fragment is durable, and only if it still says what it said. A crash before that leaves an orphan. Memory: one
+ * fragment, and a strip of each source. The caller holds the segment's claim.
+ */
+import { assert } from '../base/assert.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
+import { segmentKey } from '../format/metadata-keys.ts';
+import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import type { PrimaryManager } from '../metadata/manager.ts';
+import type { Platform } from '../platform/platform.ts';
+import type { NodeCalls } from './node-calls.ts';
+import { type RepairMemory, STRIP_BLOCKS } from './repair-memory.ts';
+import { fits, payloadBytes, type SegmentSource, type SegmentSources } from './segment-source.ts';
+
+export interface RepairParts {
+  readonly platform: Platform;
+  readonly metadata: PrimaryManager;
+  readonly calls: NodeCalls;
+  readonly sources: SegmentSources;
+  readonly memory: RepairMemory;
+}
+
+export interface BrokenFragment {
+  readonly record: SegmentRecord;
+  readonly position: number;
+  /** Positions that are not to be read. Those that turn out to be unreadable are added. */
+  readonly bad: Set<number>;
+  /** Nodes to put it on, best first. */
+  readonly targets: readonly number[];
+  /** Whether blocks with these checksums may be what was there. */
+  readonly accept?: (checksums: Uint32Array) => boolean;
+}
+
+export type RepairOutcome =
+  /** On the node that it was to be on. */
+  | 'restored'
+  /** On another one, and the record says so. */
+  | 'moved'
+  /** Too few others can be read now. */
+  | 'unreadable'
+  /** What comes out is not what was there. */
+  | 'wrong'
+  /** No target takes it. */
+  | 'refused'
+  /** The record changed, or nothing in the segment is needed any more. */
+  | 'outdated';
+
+export async function repairFragment(parts: RepairParts, broken: BrokenFragment): Promise<RepairOutcome> {
+  const { record, position, targets } = broken;
+  const payload = await rebuild(parts, broken);
+  if (payload === undefined) return 'unreadable';
+  const checksums = new Uint32Array(record.fragmentBlocks);
+  parts.platform.kernels.crc32cBlocks(payload, BLOCK_BYTES, checksums, 0);
+  if (broken.accept?.(checksums) === false) return 'wrong';
+  for (const nodeId of targets) {
+    const outcome = await store(parts, { record, position, nodeId, payload, checksums });
+    if (outcome === 'refused') continue;
+    if (outcome !== 'outdated') broken.bad.delete(position);
+    return outcome;
+  }
+  return 'refused';
+}
+
+async function rebuild(parts: RepairParts, broken: BrokenFragment): Promise<Buffer | undefined> {
+  const { record, position, bad } = broken;
+  const payload = parts.memory.payload(payloadBytes(record));
+  const source = parts.sources.open(record);
+  try {
+    for (let first = 0; first < record.fragmentBlocks; first += STRIP_BLOCKS) {
+      const count = Math.min(STRIP_BLOCKS, record.fragmentBlocks - first);
+      const shards = await readStrip(parts, source, { first, count, not: position, bad });
+      if (shards === undefined) return undefined;
+      const out = payload.subarray(first * BLOCK_BYTES, (first + count) * BLOCK_BYTES);
+      const wanted = [{ index: position, out }];
+      parts.platform.kernels.reconstruct(shards, record.dataFragments, record.parityFragments, wanted);
+    }
+    return payload;
+  } finally {
+    parts.sources.forget(record.segmentId);
+  }
+}
+
+interface StripRange {
+  readonly first: number;
+  readonly count: number;
+  /** The fragment that is wanted. */
+  readonly not: number;
+  readonly bad: Set<number>;
+}
+
+/** The same range of k fragments, each in its place. undefined: so many cannot be had. */
+async function readStrip(
+  parts: RepairParts,
+  source: SegmentSource,
+  { first, count, not, bad }: StripRange,
+): Promise<(Uint8Array | undefined)[] | undefined> {
+  const { nodes, dataFragments } = source.record;
+  const shards = new Array<Uint8Array | undefined>(nodes.length).fill(undefined);
+  for (let have = 0; have < dataFragments; ) {
+    const able = nodes.map((_, at) => at).filter((at) => at !== not && !bad.has(at) && !shards[at]);
+    const chosen = able.slice(0, dataFragments - have);
+    if (have + chosen.length < dataFragments) return undefined;
+    const outcomes = await Promise.all(
+      chosen.map((at) => source.read(at, first, parts.memory.strip(at, count))),
+    );
+    for (const [index, outcome] of outcomes.entries()) {
+      const at = chosen[index]!;
+      if (outcome === 'ok') shards[at] = parts.memory.strip(at, count);
+      else bad.add(at);
+    }
+    if (outcomes.includes('unreachable')) {
+      parts.memory.giveUp();
+      return undefined;
+    }
+    have = shards.filter((shard) => shard !== undefined).length;
+  }
+  return shards;
+}
+
+interface Stored {
+  readonly record: SegmentRecord;
+  readonly position: number;
+  readonly nodeId: number;
+  readonly payload: Buffer;
+  readonly checksums: Uint32Array;
+}
+
+async function store(
+  parts: RepairParts,
+  stored: Stored,
+): Promise<'restored' | 'moved' | 'refused' | 'outdated'> {
+  const { position, nodeId, payload, checksums } = stored;
+  const { liveBlocks: _, ...shape } = stored.record;
+  const { metadata, calls } = parts;
+  // As it is by now: another fragment of the segment may have moved in this round.
+  const record = metadata.segment(shape.segmentId);
+  if (record === undefined || record.generation !== shape.generation) return 'outdated';
+  const holder = record.nodes[position]!;
+  const nodes = record.nodes.map((old, index) => (index === position ? nodeId : old));
+  if (new Set(nodes).size < nodes.length) return 'refused';
+  const { term } = metadata;
+  if (!(await calls.fence(nodeId, term))) return 'refused';
+  if ((await calls.put(nodeId, { ...shape, nodes, position, term, checksums }, payload)) !== 'ok') {
+    return 'refused';
+  }
+  if (nodeId === holder) return (await holds(parts, stored)) ? 'restored' : 'refused';
+  const name = { segmentId: shape.segmentId, position, generation: shape.generation };
+  if (!moved(parts, record.nodes, stored)) {
+    await calls.free(nodeId, term, [name]);
+    return 'outdated';
+  }
+  return 'moved';
+}
+
+/** The record names another node. Only if it says what it said before, and is needed. */
+function moved(
+  { metadata, platform }: RepairParts,
+  before: readonly number[],
+  { record: old, position, nodeId }: Stored,
+): boolean {
+  const { segmentId } = old;
+  return metadata.repair((redo, state) => {
+    const record = state.segments.records.get(segmentId);
+    if (record === undefined || record.liveBlocks === 0 || record.generation !== old.generation) return false;
+    if (!sameNodes(record.nodes, before)) return false;
+    const nodes = record.nodes.map((node, index) => (index === position ? nodeId : node));
+    assert(new Set(nodes).size === nodes.length, 'no node holds two fragments of a segment');
+    redo.setRecord(segmentKey(segmentId), encodeSegmentRecord({ ...record, nodes }, platform.kernels.crc32c));
+    return true;
+  });
+}
+
+export function sameNodes(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((node, index) => node === b[index]);
+}
+
+/** A node that holds a damaged one has to have replaced it. */
+async function holds(parts: RepairParts, { record, position, nodeId, checksums }: Stored): Promise<boolean> {
+  const { segmentId, generation, fragmentBlocks } = record;
+  const found = await parts.calls.describe(nodeId, { segmentId, position });
+  if (typeof found === 'string' || found.generation !== generation) return false;
+  if (!fits(record, position, found)) return false;
+  if (!found.checksums.every((checksum, index) => checksum === checksums[index])) return false;
+  for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
+    const into = parts.memory.strip(0, Math.min(STRIP_BLOCKS, fragmentBlocks - first));
+    const outcome = await parts.calls.get(nodeId, { segmentId, position, generation }, first, into);
+    if (outcome === 'unreachable') parts.memory.giveUp();
+    if (outcome !== 'ok') return false;
+  }
+  return true;
+}
