@@ -189,9 +189,14 @@ export class FileShape {
     if (headFrom > 0) await this.#zeroInBlock(state, head, headFrom, BLOCK_BYTES);
     if (tailTo > 0) await this.#zeroInBlock(state, tail, 0, tailTo);
     if (firstWhole >= endWhole) return;
+    const wasUncommitted = state.parts.length > 0;
     this.#data.drop(state, firstWhole, endWhole);
     state.contentChanged();
-    await this.#metadata.punch(state.inode, firstWhole, endWhole);
+    const punched = this.#metadata.punch(state.inode, firstWhole, endWhole);
+    // A size that was to come with the blocks that are gone now would come with nothing: a sync in the meantime has to find it journaled.
+    if (wasUncommitted && state.parts.length === 0)
+      this.#updateTimes(state, state.dirtyTime === undefined ? {} : modificationTimes(state.dirtyTime));
+    await punched;
   }
 
   async #zeroInBlock(state: InodeState, block: number, from: number, to: number): Promise<void> {

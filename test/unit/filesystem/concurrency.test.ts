@@ -84,8 +84,7 @@ it('writers that waited for the same room each get their own', async () => {
     const { fileSystem, writer } = world;
     writer.latencyTurns = 3 + seed;
     const files = [];
-    for (let file = 0; file < 6; file++)
-      files.push(await fileSystem.create(1, `f${file}`, 0o644, 0, root));
+    for (let file = 0; file < 6; file++) files.push(await fileSystem.create(1, `f${file}`, 0o644, 0, root));
     for (let round = 0; round < 4; round++) {
       const writes = files.map(async ({ attributes, handle }, file) => {
         await fileSystem.write(attributes.inode, handle, 1, [Buffer.alloc(300_000, 1 + round + file)], false);
@@ -99,4 +98,23 @@ it('writers that waited for the same room each get their own', async () => {
     }
     writer.close();
   }
+});
+
+it('a sync during the making of a hole covers the size that was set before', async () => {
+  const world = await World.open(smallWorld(2));
+  const { attributes, handle } = await world.fileSystem.create(1, 'f', 0o644, 0, root);
+  const { inode } = attributes;
+  await world.fileSystem.fsync(inode, handle, false);
+  await world.fileSystem.write(inode, handle, 0, [Buffer.alloc(BLOCK_BYTES, 1)], false);
+  await world.fileSystem.setAttributes(inode, { sizeBytes: 10 * BLOCK_BYTES }, root);
+  world.metadata.slow = true;
+  const punched = Promise.resolve(world.fileSystem.fallocate(inode, handle, 3, 0, BLOCK_BYTES));
+  await Promise.resolve();
+  await world.fileSystem.fsync(inode, handle, false);
+  const { durableOperations } = world.metadata;
+  await punched;
+  await world.crash(durableOperations);
+  const found = await world.fileSystem.lookup(1, 'f', root);
+  expect(found?.sizeBytes).toBe(10 * BLOCK_BYTES);
+  world.writer.close();
 });
