@@ -12,7 +12,8 @@ import type { SegmentRecord } from '../format/segment-record.ts';
 import { FragmentRead } from './fragment-read.ts';
 import { type RebuildParts, readSource } from './rebuild.ts';
 
-const MAX_ENTRIES = 6;
+/** As many as a stream touches at once with the longest read-ahead, and one that is being left. */
+const MAX_ENTRIES = 12;
 const COLUMN_BLOCKS = 64;
 /** Smaller reads are served by rebuilding just what they ask for. */
 const MIN_READ_BLOCKS = 32;
