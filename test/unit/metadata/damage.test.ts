@@ -218,7 +218,7 @@ async function rot(directory: string, inode: number): Promise<void> {
   const key = Buffer.from(inodeKey(inode), 'latin1');
   const value = database.getSync(key)!;
   value[value.length - 1]! ^= 1;
-  await database.put(key, value, { sync: true });
+  await database.batch([{ type: 'put', key, value }], { sync: true } as object);
   await database.close();
 }
 
