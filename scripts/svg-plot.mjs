@@ -92,6 +92,7 @@ export function drawChart({ title, x, y, lines }) {
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" ` +
       'font-family="sans-serif" font-size="12" fill="#222">',
+    `<title>${escape(title)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     `<text x="${PLOT.left}" y="24" font-size="15" font-weight="bold">${escapeText(title)}</text>`,
     ...axes({ x, y }, toX, toY),

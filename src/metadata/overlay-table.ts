@@ -59,6 +59,12 @@ export class OverlayTable<K extends number | string, V extends object> {
     return (isSample ? this.#clean.get(key) : this.#clean.peek(key)) ?? this.#load(key);
   }
 
+  /** The record if it is in memory. */
+  peek(key: K): V | undefined {
+    const changed = this.#overlaid(key);
+    return changed === undefined ? this.#clean.peek(key) : (changed ?? undefined);
+  }
+
   /** undefined: neither overlay knows the record. */
   #overlaid(key: K): V | null | undefined {
     const dirty = this.#dirty.get(key);

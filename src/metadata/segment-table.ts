@@ -155,9 +155,12 @@ export class SegmentTable {
     for (const observer of this.observers) observer.liveChanged(segmentId, liveBlocks);
   }
 
-  /** A repair, or a move: other numbers for a segment that is there. Counts of the volume are the caller's matter. */
+  /**
+   * A repair, or a move: other numbers for a segment that is there. Counts of the volume are the caller's matter. Whoever moves a segment has just
+   * read its record; one that is damaged in the store must not be asked for again.
+   */
   replace(record: SegmentRecord): void {
-    const before = this.records.get(record.segmentId);
+    const before = this.records.peek(record.segmentId);
     this.records.set(record.segmentId, { ...record });
     if (before === undefined) return;
     for (const observer of this.observers) observer.moved?.(record, before);
