@@ -18,8 +18,12 @@ function bootId(): string {
   return cachedBootId;
 }
 
-/** Start time and state letter of a process; undefined if there is none. */
-function readStat(pid: number): { state: string; startTicks: number } | undefined {
+/** PF_EXITING of the kernel's task flags, and SIGKILL among the pending signals. */
+const EXITING = 0x4;
+const KILLED = 1 << 8;
+
+/** What /proc/PID/stat says of a process; undefined if there is none. */
+function readStat(pid: number): { state: string; startTicks: number; isEnding: boolean } | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -30,7 +34,8 @@ function readStat(pid: number): { state: string; startTicks: number } | undefine
   }
   // The command name in parentheses may hold spaces: count the fields behind its end. The state is field 3.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return { state: fields[0] ?? '', startTicks: Number(fields[19]) };
+  const isEnding = (Number(fields[6]) & EXITING) !== 0 || (Number(fields[28]) & KILLED) !== 0;
+  return { state: fields[0] ?? '', startTicks: Number(fields[19]), isEnding };
 }
 
 export function identityOf(pid: number): ProcessIdentity | undefined {
@@ -44,6 +49,11 @@ export function identityOf(pid: number): ProcessIdentity | undefined {
 export function isAlive(identity: ProcessIdentity): boolean {
   const now = identityOf(identity.pid);
   return now !== undefined && now.startTicks === identity.startTicks && identity.bootId === bootId();
+}
+
+/** It was killed, and will be gone as soon as the kernel has taken it apart. */
+export function isEnding(identity: ProcessIdentity): boolean {
+  return readStat(identity.pid)?.isEnding === true;
 }
 
 export function isStopped(identity: ProcessIdentity): boolean {

@@ -5,7 +5,14 @@
 import type { Logger } from '../../platform/platform.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { type LaunchOptions, launch } from '../process/launch.ts';
-import { isAlive, liveProcess, type ProcessIdentity, signal, waitForEnd } from '../process/process-file.ts';
+import {
+  isAlive,
+  isEnding,
+  liveProcess,
+  type ProcessIdentity,
+  signal,
+  waitForEnd,
+} from '../process/process-file.ts';
 
 export type ProcessPhase = 'absent' | 'starting' | 'running';
 
@@ -79,11 +86,20 @@ export class ManagedProcess {
   /** Resolves when the process says that it is ready; rejects with what it failed with. */
   start(args: readonly string[]): Promise<void> {
     if (this.#starting !== undefined) return this.#starting;
-    if (this.#phase === 'running') return Promise.resolve();
-    this.#starting = this.#launch(args).finally(() => {
+    // It may have ended, or be about to, and nobody said so yet.
+    this.refresh();
+    const identity = this.#identity;
+    if (this.#phase === 'running' && identity !== undefined && !isEnding(identity)) return Promise.resolve();
+    this.#starting = this.#launchAfter(identity, args).finally(() => {
       this.#starting = undefined;
     });
     return this.#starting;
+  }
+
+  async #launchAfter(ending: ProcessIdentity | undefined, args: readonly string[]): Promise<void> {
+    if (ending !== undefined) await waitForEnd(ending, STOP_GRACE_MS);
+    this.refresh();
+    if (this.#phase !== 'running') await this.#launch(args);
   }
 
   #launch(args: readonly string[]): Promise<void> {

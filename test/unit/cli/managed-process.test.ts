@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CommandFailure } from '../../../src/cli/failure.ts';
+import { identityOf, writeProcessFile } from '../../../src/cli/process/process-file.ts';
 import { ManagedProcess } from '../../../src/cli/supervisor/managed-process.ts';
 import { realLogger } from '../../../src/platform/real/logger.ts';
 
@@ -12,14 +15,14 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 /** It never says that it is ready. */
-function starting(): ManagedProcess {
+function starting(onUnexpectedEnd = () => expect.fail('its end was asked for')): ManagedProcess {
   return new ManagedProcess({
     name: 'node-1',
     pidFile: join(directory, 'pid'),
     logFile: join(directory, 'log'),
     nodeArgs: ['--eval', 'setInterval(() => {}, 1000)'],
     log: realLogger({ level: 'error' }),
-    onUnexpectedEnd: () => expect.fail('its end was asked for'),
+    onUnexpectedEnd,
   });
 }
 
@@ -33,5 +36,28 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
       expect(await outcome).toBeInstanceOf(CommandFailure);
       expect(managed.phase).toBe('absent');
     }
+  },
+);
+
+test.each([true, false])(
+  'an adopted process that something killed a moment ago is started again (gone already: %s)',
+  async (isGone) => {
+    const child = spawn('sleep', ['60']);
+    await once(child, 'spawn');
+    writeProcessFile(join(directory, 'pid'), identityOf(child.pid!)!);
+    const ends: string[] = [];
+    const managed = starting(() => {
+      ends.push('noticed');
+    });
+    expect(managed.adopt()).toBe(true);
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    if (isGone) await exited;
+    const outcome = managed.start([]).catch((error: unknown) => error);
+    await exited;
+    await expect.poll(() => managed.phase).toBe('starting');
+    expect(ends).toEqual(['noticed']);
+    await managed.stop('SIGKILL');
+    expect(await outcome).toBeInstanceOf(CommandFailure);
   },
 );
