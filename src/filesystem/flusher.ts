@@ -127,8 +127,9 @@ export class Flusher {
   #commitInline(): void {
     const segmentId = this.#writer.openSegmentId;
     if (segmentId === undefined) return;
-    if (this.#committer.commitInline()) this.#dirtySegment = 0;
-    else this.#leftOutSegment = segmentId;
+    if (!this.#committer.commitInline()) this.#leftOutSegment = segmentId;
+    // What an earlier one left out still waits for the timer, also when nothing is left out of this one.
+    if (!this.#openHasLeftOut) this.#dirtySegment = 0;
     if (segmentId === this.#journaledSegment) return;
     this.#journaledSegment = segmentId;
     this.#sealTimer?.cancel();
