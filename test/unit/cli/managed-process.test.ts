@@ -15,7 +15,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 /** It never says that it is ready. */
-function starting(onUnexpectedEnd = () => expect.fail('its end was asked for')): ManagedProcess {
+function starting(onUnexpectedEnd: () => void = () => expect.fail('its end was asked for')): ManagedProcess {
   return new ManagedProcess({
     name: 'node-1',
     pidFile: join(directory, 'pid'),
