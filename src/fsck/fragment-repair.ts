@@ -30,7 +30,8 @@ export async function rebuildFragment(
   if (claims?.hold(record.segmentId) === false) return false;
   const sources = new SegmentSources(platform, links, calls);
   try {
-    const parts = { platform, metadata, calls, sources, memory: new RepairMemory(platform.memory) };
+    const memory = new RepairMemory(platform.memory);
+    const parts = { platform, metadata, calls, sources, memory, ...(claims === undefined ? {} : { claims }) };
     const targets = candidates(calls, record, position);
     const accept = (checksums: Uint32Array) => fitsExtents(context, broken, checksums);
     const outcome = await repairFragment(parts, { record, position, bad, targets, accept });

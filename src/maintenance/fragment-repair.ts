@@ -10,6 +10,7 @@ import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { segmentKey } from '../format/metadata-keys.ts';
 import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { NodeCalls } from './node-calls.ts';
@@ -22,6 +23,7 @@ export interface RepairParts {
   readonly calls: NodeCalls;
   readonly sources: SegmentSources;
   readonly memory: RepairMemory;
+  readonly claims?: FragmentClaims;
 }
 
 export interface BrokenFragment {
@@ -84,16 +86,16 @@ async function rebuild(parts: RepairParts, broken: BrokenFragment): Promise<Buff
   }
 }
 
-interface StripRange {
+export interface StripRange {
   readonly first: number;
   readonly count: number;
-  /** The fragment that is wanted. */
-  readonly not: number;
+  /** The fragment that is wanted; undefined: all data fragments are. */
+  readonly not: number | undefined;
   readonly bad: Set<number>;
 }
 
-/** The same range of k fragments, each in its place. undefined: so many cannot be had. */
-async function readStrip(
+/** The same range of k fragments, each in its place, data before parity. undefined: so many cannot be had. */
+export async function readStrip(
   parts: RepairParts,
   source: SegmentSource,
   { first, count, not, bad }: StripRange,
@@ -150,7 +152,7 @@ async function store(
   if (nodeId === holder) return (await holds(parts, stored)) ? 'restored' : 'refused';
   const name = { segmentId: shape.segmentId, position, generation: shape.generation };
   if (!moved(parts, record.nodes, stored)) {
-    await calls.free(nodeId, term, [name]);
+    await calls.free(nodeId, term, [name], parts.claims);
     return 'outdated';
   }
   return 'moved';

@@ -35,7 +35,7 @@ export interface SegmentObserver {
   committed(record: SegmentRecord): void;
   liveChanged(segmentId: number, liveBlocks: number): void;
   /** Its fragments lie elsewhere now, or it is cut into others. */
-  moved?(record: SegmentRecord, before: SegmentRecord): void;
+  laidAnew?(record: SegmentRecord, before: SegmentRecord): void;
   forgotten(segmentId: number, record: SegmentRecord): void;
 }
 
@@ -163,7 +163,7 @@ export class SegmentTable {
     const before = this.records.peek(record.segmentId);
     this.records.set(record.segmentId, { ...record });
     if (before === undefined) return;
-    for (const observer of this.observers) observer.moved?.(record, before);
+    for (const observer of this.observers) observer.laidAnew?.(record, before);
     if (record.liveBlocks !== before.liveBlocks) this.#tellLive(record.segmentId, record.liveBlocks);
   }
 
