@@ -17,6 +17,7 @@ import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../log/w
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
+import { DEFAULT_GRACE_MS, Upkeep } from '../replicator/upkeep.ts';
 import type { FileSystem } from './file-system.ts';
 import { createFileSystem } from './tartan-file-system.ts';
 
@@ -43,6 +44,8 @@ export interface VolumeOptions {
   readonly metadataWaitMs?: number;
   /** Size of the memory for segments on their way. */
   readonly slab?: WriteSlabOptions;
+  /** How long a node is down before it is rebuilt elsewhere, unless somebody set it. */
+  readonly healGraceMs?: number;
   /** Called when a phase of the opening begins. */
   readonly onPhase?: (phase: string) => void;
 }
@@ -55,6 +58,8 @@ export interface Volume {
   readonly links: NodeLinks;
   /** Who has which segments' fragments in hand. */
   readonly claims: FragmentClaims;
+  /** Rebuilding and scrubbing. */
+  readonly upkeep: Upkeep;
   /** Makes everything durable and lets go of it. */
   close(): Promise<void>;
 }
@@ -116,6 +121,9 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     record: (segmentId) => metadata.segment(segmentId),
     isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
   });
+  const { dataFragments, healGraceMs: graceMs = DEFAULT_GRACE_MS } = options;
+  const upkeep = new Upkeep(platform, { links, metadata, reader, claims, dataFragments, graceMs });
+  void upkeep.start();
   return {
     metadata,
     writer,
@@ -123,9 +131,10 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     fileSystem,
     links,
     claims,
+    upkeep,
     async close() {
       orphans.close();
-      await fileSystem.close();
+      await Promise.all([upkeep.close(), fileSystem.close()]);
       writer.close();
       reader.close();
       await metadata.close();

@@ -14,6 +14,7 @@ export const keyLetters = {
   unfinishedTruncate: 'h',
   inlineBlock: 'i',
   xattrNames: 'l',
+  maintenance: 'm',
   inode: 'n',
   orphan: 'o',
   segment: 's',
@@ -72,6 +73,11 @@ export function inlineBlockKey(segmentId: number, blockIndex: number): string {
 export function xattrKey(inode: number, name: string): string {
   assert(name.length > 0, 'an attribute has a name');
   return keyLetters.xattr + u48(inode) + name;
+}
+
+/** State of background work. */
+export function maintenanceKey(name: 'heal' | 'scrub'): string {
+  return keyLetters.maintenance + name;
 }
 
 export function keyBytes(key: string): Buffer {

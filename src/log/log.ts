@@ -160,6 +160,8 @@ export interface SegmentReader {
     checksumIndex: number,
     into: Uint8Array,
   ): Promise<void>;
+  /** Called when a fragment does not have what was written there, whether or not it could be rebuilt. */
+  onCorrupt?: ((record: SegmentRecord, position: number) => void) | undefined;
   statistics(): ReaderStatistics;
   close(): void;
 }

@@ -46,6 +46,7 @@ class LogReader implements SegmentReader {
   #blocksRebuilt = 0;
   #corruptBlocks = 0;
   #slowReads = 0;
+  onCorrupt: ((record: SegmentRecord, position: number) => void) | undefined;
 
   constructor(platform: Platform, options: SegmentReaderOptions) {
     const { links, locations } = options;
@@ -191,6 +192,7 @@ class LogReader implements SegmentReader {
         firstBlock: read.firstBlock,
         blocks: read.count,
       });
+      this.onCorrupt?.(read.record, read.position);
     }
     const rebuilt = await this.#rebuildPiece(read, outcome, reading);
     if (rebuilt === 'ok') return;

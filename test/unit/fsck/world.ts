@@ -53,8 +53,15 @@ export class CheckWorld {
   links!: NodeLinks;
   metadata!: PrimaryManager;
 
-  static async open(): Promise<CheckWorld> {
-    const world = new CheckWorld();
+  readonly #capacityBytes: number;
+
+  constructor(capacityBytes = 256 * MIB) {
+    this.#capacityBytes = capacityBytes;
+  }
+
+  /** `capacityBytes`: what fragments may take on each of the four nodes. */
+  static async open(capacityBytes?: number): Promise<CheckWorld> {
+    const world = new CheckWorld(capacityBytes);
     const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
     world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
     for (let id = 1; id <= NODES; id++) await world.startNode(id);
@@ -65,7 +72,13 @@ export class CheckWorld {
   async startNode(id: number): Promise<void> {
     const path = join(this.#directory, `node-${id}.sock`);
     const node = await startStorageNode(this.platform, {
-      ...{ directory: this.#nodeDirectory(id), nodeId: id, volumeId, key, capacityBytes: 256 * MIB },
+      ...{
+        directory: this.#nodeDirectory(id),
+        nodeId: id,
+        volumeId,
+        key,
+        capacityBytes: this.#capacityBytes,
+      },
       address: { kind: 'unix', path },
     });
     this.#nodes.set(id, node);
@@ -110,6 +123,28 @@ export class CheckWorld {
     const { generation } = this.metadata.segment(segmentId)!;
     const node = this.#nodes.get(nodeId)!;
     await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
+  }
+
+  /** The node comes back with a new disk. */
+  async emptyNode(id: number): Promise<void> {
+    await this.stopNode(id);
+    rmSync(this.#nodeDirectory(id), { recursive: true, force: true });
+    await this.startNode(id);
+  }
+
+  /** The bytes of a file that writeFile made. */
+  async readFile(inode: number, lengthBytes: number): Promise<Buffer> {
+    const { fileSystem } = this.volume!;
+    const handle = await fileSystem.open(inode, 0, caller);
+    const pieces: Buffer[] = [];
+    for (let offset = 0; offset < lengthBytes; offset += 64 * 1024) {
+      const wanted = Math.min(64 * 1024, lengthBytes - offset);
+      const found = await fileSystem.read(inode, handle, offset, wanted);
+      for (const part of found.parts) pieces.push(Buffer.from(part));
+      found.release();
+    }
+    await fileSystem.release(inode, handle);
+    return Buffer.concat(pieces);
   }
 
   /** Replaces a fragment by one that is whole and another one. */
@@ -230,7 +265,11 @@ export class CheckWorld {
 
   async check(options: Partial<CheckOptions> = {}): Promise<{ findings: Finding[]; summary: CheckSummary }> {
     const { platform, links, metadata } = this;
-    const parts = { platform, links, metadata, volumeId, coordinator: this.#coordinator };
+    const claims = this.volume?.claims;
+    const parts = {
+      ...{ platform, links, metadata, volumeId, coordinator: this.#coordinator },
+      ...(claims === undefined ? {} : { claims }),
+    };
     const checking = checkVolume(parts, { atRest: this.volume === undefined, settleMs: 50, ...options });
     const findings: Finding[] = [];
     for (;;) {

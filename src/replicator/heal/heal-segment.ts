@@ -1,0 +1,107 @@
+/**
+ * Heals one segment: every fragment of it that lies on a gone node, or is missing or damaged on one that answers, is rebuilt. In its place where the node
+ * answers; on a node that holds none of the segment otherwise; and where there is no such node, the segment is laid out anew on those that
+ * are left, narrower and with full parity.
+ *
+ * What the segment had before is not touched until the record names the new fragments durably. The caller holds the segment's claim.
+ */
+import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/placement.ts';
+import type { SegmentRecord } from '../../format/segment-record.ts';
+import { fragmentBlocksFor } from '../../log/segment-layout.ts';
+import { storedFragmentBytes } from '../../log/writable-nodes.ts';
+import { type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
+import { layOutAnew } from '../../maintenance/segment-relayout.ts';
+
+export interface HealOptions {
+  /** What segments of the volume aim for. */
+  readonly dataFragments: number;
+  /** Fragments that have to go: on a gone node, or bad where they are. */
+  readonly isBad: (nodeId: number) => boolean;
+  /** The node is away: whatever it has cannot be read now. */
+  readonly isUp: (nodeId: number) => boolean;
+  /** Nodes that take fragments. */
+  readonly live: () => PlacementNode[];
+}
+
+/** 'postponed': not now. */
+export type HealOutcome = 'healed' | 'unreadable' | 'postponed';
+
+export async function healSegment(
+  parts: RepairParts,
+  before: SegmentRecord,
+  options: HealOptions,
+): Promise<HealOutcome> {
+  const { segmentId } = before;
+  const bad = new Set<number>();
+  const broken: number[] = [];
+  for (const [position, nodeId] of before.nodes.entries()) {
+    if (options.isBad(nodeId)) broken.push(position);
+    if (options.isBad(nodeId) || !options.isUp(nodeId)) bad.add(position);
+  }
+  for (const position of broken) {
+    const record = parts.metadata.segment(segmentId);
+    if (record === undefined || record.liveBlocks === 0) return 'healed';
+    const targets = targetsFor(record, position, options);
+    const outcome =
+      targets.length === 0 ? 'refused' : await repairFragment(parts, { record, position, bad, targets });
+    if (outcome === 'unreadable') return 'unreadable';
+    if (outcome === 'outdated' || outcome === 'wrong') return 'postponed';
+    if (outcome === 'refused') return relayOut(parts, segmentId, bad, options);
+    if (outcome === 'moved') await freeOld(parts, record, [position]);
+  }
+  return 'healed';
+}
+
+/** The node itself if it answers, then the best of those that hold nothing of the segment. */
+function targetsFor(record: SegmentRecord, position: number, options: HealOptions): number[] {
+  const holder = record.nodes[position]!;
+  const needBytes = storedFragmentBytes(record.fragmentBlocks, record.nodes.length);
+  // Others that are bad or away are not to be replaced here, but they count for nothing either.
+  const moved = replaceNodes(record.nodes, new Set([holder]), options.live(), needBytes);
+  const other = moved?.[position];
+  const targets = other === undefined ? [] : [other];
+  return options.isUp(holder) ? [holder, ...targets] : targets;
+}
+
+async function relayOut(
+  parts: RepairParts,
+  segmentId: number,
+  bad: Set<number>,
+  options: HealOptions,
+): Promise<HealOutcome> {
+  const record = parts.metadata.segment(segmentId);
+  if (record === undefined || record.liveBlocks === 0) return 'healed';
+  const { parityFragments } = record;
+  const blocks = record.dataBlocks + record.summaryBlocks;
+  const layout = placeSegment(options.live(), {
+    dataFragments: Math.max(record.dataFragments, options.dataFragments),
+    parityFragments,
+    rotation: segmentId % ROTATIONS,
+    fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
+  });
+  if (layout === undefined) return 'postponed';
+  const outcome = await layOutAnew(parts, { record, bad, nodes: layout.nodes });
+  if (outcome === 'unreadable') return 'unreadable';
+  if (outcome !== 'moved') return 'postponed';
+  await freeOld(parts, record, [...record.nodes.keys()]);
+  return 'healed';
+}
+
+const ROTATIONS = 2 ** 16;
+
+/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it returns. */
+async function freeOld(
+  { calls, metadata, claims }: RepairParts,
+  old: SegmentRecord,
+  positions: readonly number[],
+): Promise<void> {
+  const { segmentId, generation } = old;
+  await metadata.sync();
+  const frees = positions
+    .filter((position) => calls.isUp(old.nodes[position]!))
+    .map((position) => {
+      const name = { segmentId, position, generation };
+      return calls.free(old.nodes[position]!, metadata.term, [name], claims);
+    });
+  await Promise.all(frees);
+}

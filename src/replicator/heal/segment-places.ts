@@ -1,0 +1,216 @@
+/**
+ * Which segments lie on which nodes, in memory: segments on the same nodes form a class, so that what a node's loss means is a sum over the classes, and
+ * what has to be rebuilt is found without a scan. Beside it, what is known to be missing or damaged on nodes that answer.
+ *
+ * Kept by the metadata's observer. Some 45 bytes a segment (12 MB for 1 TiB of full segments), a few hundred a class, and 150 for each segment
+ * with a fragment that is known to be bad. A few classes for each stripe group; more after rebuilding.
+ */
+import { BLOCK_BYTES } from '../../base/units.ts';
+import type { SegmentRecord } from '../../format/segment-record.ts';
+import type { PrimaryManager } from '../../metadata/manager.ts';
+import type { SegmentObserver } from '../../metadata/segment-table.ts';
+
+export interface PlaceClass {
+  /** Ascending. */
+  readonly nodes: readonly number[];
+  readonly dataFragments: number;
+  readonly segments: Set<number>;
+  /** Of one fragment of each of them. */
+  blocks: number;
+}
+
+interface Damage {
+  readonly place: PlaceClass;
+  readonly blocks: number;
+  readonly nodes: Set<number>;
+}
+
+export interface RedundancyCount {
+  readonly degradedSegments: number;
+  readonly unreadableSegments: number;
+  readonly bytesToRepair: number;
+  /** Some readable data would be lost with one more node. */
+  readonly atRisk: boolean;
+}
+
+const PAGE_SEGMENTS = 512;
+
+export class SegmentPlaces implements SegmentObserver {
+  readonly #classes = new Map<string, PlaceClass>();
+  readonly #damaged = new Map<number, Damage>();
+  /** Blocks of data that were committed: for those who watch how busy users are. */
+  committedBlocks = 0;
+  #isLoaded = false;
+
+  /** All segments are in it. */
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
+  /** What was there before it began to observe. */
+  async load(metadata: PrimaryManager, isClosed: () => boolean): Promise<void> {
+    for (let after = 0; !isClosed(); ) {
+      const page = await metadata.segments(after, PAGE_SEGMENTS);
+      for (const { segmentId } of page) {
+        // As it is in this turn: the page may be older.
+        const record = metadata.segment(segmentId);
+        if (record !== undefined && record.liveBlocks > 0) this.#add(record);
+      }
+      const last = page.at(-1);
+      if (last === undefined || page.length < PAGE_SEGMENTS) break;
+      after = last.segmentId;
+    }
+    this.#isLoaded = true;
+  }
+
+  committed(record: SegmentRecord): void {
+    this.committedBlocks += record.dataBlocks;
+    this.#add(record);
+  }
+
+  liveChanged(): void {
+    // A dead one goes when it is forgotten.
+  }
+
+  laidAnew(record: SegmentRecord, before: SegmentRecord): void {
+    this.#remove(before);
+    if (record.liveBlocks > 0) this.#add(record);
+  }
+
+  forgotten(_segmentId: number, record: SegmentRecord): void {
+    this.#remove(record);
+  }
+
+  #add(record: SegmentRecord): void {
+    const place = this.#placeOf(record);
+    if (place.segments.has(record.segmentId)) return;
+    place.segments.add(record.segmentId);
+    place.blocks += record.fragmentBlocks;
+  }
+
+  #remove(record: SegmentRecord): void {
+    this.#damaged.delete(record.segmentId);
+    const key = keyOf(record);
+    const place = this.#classes.get(key);
+    if (place?.segments.delete(record.segmentId) !== true) return;
+    place.blocks -= record.fragmentBlocks;
+    if (place.segments.size === 0) this.#classes.delete(key);
+  }
+
+  #placeOf(record: SegmentRecord): PlaceClass {
+    const key = keyOf(record);
+    let place = this.#classes.get(key);
+    if (place === undefined) {
+      const nodes = [...record.nodes].sort((a, b) => a - b);
+      place = { nodes, dataFragments: record.dataFragments, segments: new Set(), blocks: 0 };
+      this.#classes.set(key, place);
+    }
+    return place;
+  }
+
+  /** A node that answers does not have its fragment of the segment, or a damaged one. */
+  noteDamage(record: SegmentRecord, nodeId: number): void {
+    const { segmentId, fragmentBlocks } = record;
+    if (record.liveBlocks === 0 || !record.nodes.includes(nodeId)) return;
+    const known = this.#damaged.get(segmentId);
+    if (known !== undefined) known.nodes.add(nodeId);
+    else {
+      this.#add(record);
+      const place = this.#placeOf(record);
+      this.#damaged.set(segmentId, { place, blocks: fragmentBlocks, nodes: new Set([nodeId]) });
+    }
+  }
+
+  noteRepaired(segmentId: number, nodeId: number): void {
+    const known = this.#damaged.get(segmentId);
+    if (known?.nodes.delete(nodeId) === true && known.nodes.size === 0) this.#damaged.delete(segmentId);
+  }
+
+  damagedOn(segmentId: number): ReadonlySet<number> {
+    return this.#damaged.get(segmentId)?.nodes ?? NONE;
+  }
+
+  /** With the nodes that answer. */
+  count(isUp: (nodeId: number) => boolean): RedundancyCount {
+    let degradedSegments = 0;
+    let unreadableSegments = 0;
+    let blocksToRepair = 0;
+    let atRisk = false;
+    const away = new Map<PlaceClass, number>();
+    for (const place of this.#classes.values()) {
+      const missing = place.nodes.filter((nodeId) => !isUp(nodeId)).length;
+      away.set(place, missing);
+      if (missing === 0) continue;
+      const spare = place.nodes.length - missing - place.dataFragments;
+      degradedSegments += place.segments.size;
+      blocksToRepair += missing * place.blocks;
+      if (spare < 0) unreadableSegments += place.segments.size;
+      if (spare === 0) atRisk = true;
+    }
+    for (const { place, blocks, nodes } of this.#damaged.values()) {
+      let damaged = 0;
+      for (const nodeId of nodes) if (isUp(nodeId)) damaged++;
+      if (damaged === 0) continue;
+      const missing = away.get(place) ?? 0;
+      const spare = place.nodes.length - missing - place.dataFragments;
+      blocksToRepair += damaged * blocks;
+      if (missing === 0) degradedSegments++;
+      if (spare >= 0 && spare < damaged) unreadableSegments++;
+      if (spare === damaged) atRisk = true;
+    }
+    const bytesToRepair = blocksToRepair * BLOCK_BYTES;
+    return { degradedSegments, unreadableSegments, bytesToRepair, atRisk };
+  }
+
+  /** What lies on nodes that are gone for good, in bytes. */
+  bytesOn(isGone: (nodeId: number) => boolean): number {
+    let blocks = 0;
+    for (const place of this.#classes.values()) {
+      blocks += place.blocks * place.nodes.filter((nodeId) => isGone(nodeId)).length;
+    }
+    for (const { blocks: each, nodes } of this.#damaged.values()) {
+      for (const nodeId of nodes) if (!isGone(nodeId)) blocks += each;
+    }
+    return blocks * BLOCK_BYTES;
+  }
+
+  /** Segments with a fragment on a gone node or a bad one, most endangered first: those with the fewest good fragments to spare. */
+  endangered(
+    limit: number,
+    isGone: (nodeId: number) => boolean,
+    isUp: (nodeId: number) => boolean,
+    isExcluded: (segmentId: number) => boolean,
+  ): number[] {
+    const found = new Map<number, number>();
+    for (const [segmentId, { place, nodes }] of this.#damaged) {
+      if (found.size >= MOST_DAMAGED) break;
+      const good = place.nodes.filter((nodeId) => isUp(nodeId) && !nodes.has(nodeId)).length;
+      if (!isExcluded(segmentId)) found.set(segmentId, good - place.dataFragments);
+    }
+    const byNeed = [...this.#classes.values()]
+      .filter((place) => place.nodes.some((nodeId) => isGone(nodeId)))
+      .map((place) => ({ place, spare: place.nodes.filter(isUp).length - place.dataFragments }))
+      .sort((a, b) => a.spare - b.spare);
+    let taken = 0;
+    for (const { place, spare } of byNeed) {
+      for (const segmentId of place.segments) {
+        if (taken >= limit) break;
+        if (found.has(segmentId) || isExcluded(segmentId)) continue;
+        found.set(segmentId, spare);
+        taken++;
+      }
+    }
+    return [...found]
+      .sort((a, b) => a[1] - b[1])
+      .slice(0, limit)
+      .map(([segmentId]) => segmentId);
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set();
+/** So many damaged segments are weighed against each other at once. */
+const MOST_DAMAGED = 1024;
+
+function keyOf(record: SegmentRecord): string {
+  return `${[...record.nodes].sort((a, b) => a - b).join(',')}/${record.dataFragments}`;
+}

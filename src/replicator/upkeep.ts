@@ -1,0 +1,215 @@
+/**
+ * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, and the scrubber, with one budget for all.
+ * Runs in the process that is the volume's primary, and remembers its settings in the metadata.
+ */
+
+import { BLOCK_BYTES } from '../base/units.ts';
+import type { NodeLinks } from '../cluster/nodes.ts';
+import { FormatError } from '../format/fields.ts';
+import {
+  decodeHealSettings,
+  decodeScrubState,
+  encodeHealSettings,
+  encodeScrubState,
+  type HealSettings,
+  type ScrubState,
+} from '../format/maintenance-state.ts';
+import { maintenanceKey } from '../format/metadata-keys.ts';
+import { encodePlain } from '../format/metadata-records.ts';
+import type { FragmentClaims } from '../log/fragment-claims.ts';
+import type { SegmentReader } from '../log/log.ts';
+import { IoBudget, RateLimit } from '../maintenance/budget.ts';
+import { NodeCalls } from '../maintenance/node-calls.ts';
+import { SegmentSources } from '../maintenance/segment-source.ts';
+import type { PrimaryManager } from '../metadata/manager.ts';
+import { MetadataUnavailable } from '../metadata/metadata.ts';
+import type { Platform, Timer } from '../platform/platform.ts';
+import { Healer, type HealStatus } from './heal/healer.ts';
+import { Inventory } from './heal/inventory.ts';
+import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
+import { Scrubber, type ScrubStatus } from './scrub/scrubber.ts';
+
+export interface UpkeepParts {
+  readonly links: NodeLinks;
+  readonly metadata: PrimaryManager;
+  /** Tells of corrupt blocks that somebody met. */
+  readonly reader: SegmentReader;
+  readonly claims: FragmentClaims;
+  /** What segments of the volume aim for. */
+  readonly dataFragments: number;
+  /** Unless somebody set it: how long a node is down before it counts as gone. */
+  readonly graceMs: number;
+}
+
+export interface HealReport extends HealStatus, Omit<HealSettings, 'givenUp'> {
+  /** What every node holds was compared with what it is to hold. */
+  readonly inventoryDone: boolean;
+}
+
+export const DEFAULT_GRACE_MS = 60_000;
+export const DEFAULT_SCRUB_INTERVAL_SECONDS = 30 * 24 * 3600;
+/** From when on the schedule counts is made durable only after a while: commands that open a volume for a moment change nothing. */
+const FIRST_SAVE_MS = 60_000;
+
+export class Upkeep {
+  readonly #platform: Platform;
+  readonly #parts: UpkeepParts;
+  readonly #places = new SegmentPlaces();
+  readonly #calls: NodeCalls;
+  readonly #sources: SegmentSources;
+  readonly #healLimit: RateLimit;
+  readonly #scrubLimit: RateLimit;
+  readonly #healer: Healer;
+  readonly #scrubber: Scrubber;
+  readonly #inventory: Inventory;
+  readonly #unobserve: () => void;
+  #healSettings: HealSettings;
+  #firstSave: Timer | undefined;
+  #closed = false;
+
+  constructor(platform: Platform, parts: UpkeepParts) {
+    const { links, metadata, reader, claims, dataFragments } = parts;
+    this.#platform = platform;
+    this.#parts = parts;
+    this.#calls = new NodeCalls(links);
+    this.#sources = new SegmentSources(platform, links, this.#calls);
+    this.#healLimit = new RateLimit(platform);
+    this.#scrubLimit = new RateLimit(platform);
+    const budget = new IoBudget(
+      platform,
+      () => (this.#places.committedBlocks + reader.statistics().blocksRead) * BLOCK_BYTES,
+    );
+    const shared = { metadata, calls: this.#calls, sources: this.#sources, claims, budget };
+    this.#healSettings = this.#loaded('heal', decodeHealSettings) ?? {
+      ...{ paused: false, limitBytesPerSecond: 0, graceMs: parts.graceMs, givenUp: [] },
+    };
+    this.#healLimit.bytesPerSecond = this.#healSettings.limitBytesPerSecond || undefined;
+    this.#unobserve = metadata.observeSegments(this.#places);
+    this.#healer = new Healer(
+      platform,
+      { ...shared, links, dataFragments, places: this.#places, limit: this.#healLimit },
+      this.#healSettings,
+    );
+    const scrubState = this.#loaded('scrub', decodeScrubState);
+    this.#scrubLimit.bytesPerSecond = scrubState?.limitBytesPerSecond || undefined;
+    this.#scrubber = new Scrubber(
+      platform,
+      {
+        ...{ ...shared, limit: this.#scrubLimit },
+        onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
+        save: (state) => this.#save('scrub', encodeScrubState(state)),
+      },
+      scrubState ?? firstScrubState(platform.clock.wallMs()),
+    );
+    if (scrubState === undefined) {
+      this.#firstSave = platform.timers.after(FIRST_SAVE_MS, () => this.#saveFirst());
+    }
+    this.#inventory = new Inventory(platform, {
+      ...{ links, metadata, calls: this.#calls },
+      onMissing: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
+    });
+    reader.onCorrupt = (record, position) => this.#healer.noteDamage(record, record.nodes[position]!);
+  }
+
+  /** Gets to know the segments that are there; nothing is healed before that. */
+  async start(): Promise<void> {
+    try {
+      await this.#places.load(this.#parts.metadata, () => this.#closed);
+      this.#healer.wake();
+    } catch (error) {
+      // The metadata may be closed by now, too.
+      if (this.#closed) return;
+      if (!(error instanceof MetadataUnavailable)) throw error;
+      this.#platform.log.warn('segments-not-placed', { why: error.message });
+    }
+  }
+
+  redundancy(): RedundancyCount {
+    const { links } = this.#parts.links;
+    return this.#places.count((nodeId) => links.get(nodeId)?.state === 'up');
+  }
+
+  heal(): HealReport {
+    const { paused, limitBytesPerSecond, graceMs } = this.#healSettings;
+    const inventoryDone = this.#inventory.isDone && this.#places.isLoaded;
+    return { ...this.#healer.status(), paused, limitBytesPerSecond, graceMs, inventoryDone };
+  }
+
+  scrub(): ScrubStatus {
+    return this.#scrubber.status();
+  }
+
+  /** Nodes that are down now count as gone. */
+  healNow(): void {
+    this.#healer.startNow();
+    this.changeHealing({ paused: false, givenUp: this.#healer.givenUp });
+  }
+
+  changeHealing(changes: Partial<HealSettings>): void {
+    this.#healSettings = { ...this.#healSettings, givenUp: this.#healer.givenUp, ...changes };
+    this.#save('heal', encodeHealSettings(this.#healSettings));
+    const { paused, limitBytesPerSecond, graceMs } = this.#healSettings;
+    this.#healLimit.bytesPerSecond = limitBytesPerSecond || undefined;
+    this.#healer.graceMs = graceMs;
+    this.#healer.paused = paused;
+  }
+
+  scrubNow(): void {
+    this.#scrubber.start();
+  }
+
+  changeScrubbing(
+    changes: Partial<Pick<ScrubState, 'paused' | 'limitBytesPerSecond' | 'intervalSeconds'>>,
+  ): void {
+    if (changes.limitBytesPerSecond !== undefined) {
+      this.#scrubLimit.bytesPerSecond = changes.limitBytesPerSecond || undefined;
+    }
+    this.#scrubber.change(changes);
+  }
+
+  #loaded<T>(name: 'heal' | 'scrub', decode: (bytes: Buffer) => T): T | undefined {
+    const bytes = this.#parts.metadata.repair((_, state) => state.value(maintenanceKey(name)));
+    if (bytes === undefined) return undefined;
+    try {
+      return decode(bytes);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      this.#platform.log.warn('maintenance-state-unusable', { name, why: error.message });
+      return undefined;
+    }
+  }
+
+  #save(name: 'heal' | 'scrub', bytes: Buffer): void {
+    const record = encodePlain(bytes, this.#platform.kernels.crc32c);
+    this.#parts.metadata.repair((redo) => redo.setRecord(maintenanceKey(name), record));
+  }
+
+  #saveFirst(): void {
+    try {
+      this.#save('scrub', encodeScrubState(this.#scrubber.state));
+    } catch (error) {
+      if (!(error instanceof MetadataUnavailable)) throw error;
+      this.#firstSave = this.#platform.timers.after(FIRST_SAVE_MS, () => this.#saveFirst());
+    }
+  }
+
+  /** What is under way ends; the metadata still has to be open. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#firstSave?.cancel();
+    this.#parts.reader.onCorrupt = undefined;
+    this.#inventory.close();
+    await Promise.all([this.#healer.close(), this.#scrubber.close()]);
+    this.#unobserve();
+    this.#sources.close();
+  }
+}
+
+function firstScrubState(nowMs: number): ScrubState {
+  return {
+    ...{ paused: false, underWay: false, limitBytesPerSecond: 0 },
+    intervalSeconds: DEFAULT_SCRUB_INTERVAL_SECONDS,
+    ...{ position: 0, startedMs: 0, finishedMs: Math.floor(nowMs) },
+    ...{ bytesRead: 0, segments: 0, found: 0, repaired: 0 },
+  };
+}

@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { FormatError } from '../../../src/format/fields.ts';
+import {
+  decodeHealSettings,
+  decodeScrubState,
+  encodeHealSettings,
+  encodeScrubState,
+  type HealSettings,
+  type ScrubState,
+} from '../../../src/format/maintenance-state.ts';
+import { golden } from './golden.ts';
+
+const heal: HealSettings = {
+  ...{ paused: true, limitBytesPerSecond: 50_000_000, graceMs: 60_000, givenUp: [3, 65_535] },
+};
+const scrub: ScrubState = {
+  ...{ paused: false, underWay: true, limitBytesPerSecond: 0, intervalSeconds: 2_592_000 },
+  ...{ position: 2 ** 32 + 7, startedMs: 1_700_000_000_123, finishedMs: 1_600_000_000_456 },
+  ...{ bytesRead: 2 ** 40 + 5, segments: 300, found: 2, repaired: 1 },
+};
+
+test('states of background work are read and written as before', () => {
+  expect(decodeHealSettings(golden('maintenance-heal.v1'))).toEqual(heal);
+  expect(encodeHealSettings(heal)).toEqual(golden('maintenance-heal.v1'));
+  expect(decodeScrubState(golden('maintenance-scrub.v1'))).toEqual(scrub);
+  expect(encodeScrubState(scrub)).toEqual(golden('maintenance-scrub.v1'));
+});
+
+test('other versions, lengths, flags and reserved bytes are refused', () => {
+  const changed = (bytes: Buffer, at: number, value: number): Buffer => {
+    bytes[at] = value;
+    return bytes;
+  };
+  for (const bad of [
+    changed(encodeHealSettings(heal), 0, 2),
+    changed(encodeHealSettings(heal), 1, 2),
+    changed(encodeHealSettings(heal), 2, 3),
+    encodeHealSettings(heal).subarray(0, 15),
+  ]) {
+    expect(() => decodeHealSettings(bad)).toThrow(FormatError);
+  }
+  for (const bad of [
+    changed(encodeScrubState(scrub), 0, 2),
+    changed(encodeScrubState(scrub), 1, 4),
+    changed(encodeScrubState(scrub), 3, 1),
+    encodeScrubState(scrub).subarray(0, 59),
+  ]) {
+    expect(() => decodeScrubState(bad)).toThrow(FormatError);
+  }
+});

@@ -1,0 +1,97 @@
+import { expect, test } from 'vitest';
+import type { SegmentRecord } from '../../../src/format/segment-record.ts';
+import { deranged } from '../../../src/maintenance/segment-relayout.ts';
+import { SegmentPlaces } from '../../../src/replicator/heal/segment-places.ts';
+
+const BLOCK = 4096;
+
+function record(segmentId: number, nodes: number[], parityFragments = 1): SegmentRecord {
+  const dataFragments = nodes.length - parityFragments;
+  return {
+    ...{ segmentId, generation: 0, dataFragments, parityFragments, nodes },
+    ...{ fragmentBlocks: 10, dataBlocks: 10 * dataFragments - 1, summaryBlocks: 1, liveBlocks: 5 },
+  };
+}
+
+const up =
+  (...nodes: number[]) =>
+  (nodeId: number) =>
+    nodes.includes(nodeId);
+const not =
+  (...nodes: number[]) =>
+  (nodeId: number) =>
+    !nodes.includes(nodeId);
+
+test('segments are counted by the nodes that are away, and by what is damaged on the others', () => {
+  const places = new SegmentPlaces();
+  places.committed(record(1, [1, 2, 3]));
+  places.committed(record(2, [2, 3, 1]));
+  places.committed(record(3, [2, 3, 4]));
+  expect(places.count(not())).toMatchObject({ degradedSegments: 0, bytesToRepair: 0, atRisk: false });
+  expect(places.count(not(1))).toMatchObject({
+    degradedSegments: 2,
+    bytesToRepair: 20 * BLOCK,
+    atRisk: true,
+  });
+  expect(places.count(not(2, 3))).toMatchObject({ degradedSegments: 3, unreadableSegments: 3 });
+  places.noteDamage(record(3, [2, 3, 4]), 4);
+  expect(places.count(not())).toMatchObject({ degradedSegments: 1, bytesToRepair: 10 * BLOCK, atRisk: true });
+  expect(places.count(not(2))).toMatchObject({ degradedSegments: 3, unreadableSegments: 1 });
+  // What is damaged on a node that is away counts once.
+  expect(places.count(not(4))).toMatchObject({ degradedSegments: 1, bytesToRepair: 10 * BLOCK });
+  places.noteRepaired(3, 4);
+  expect(places.count(not()).degradedSegments).toBe(0);
+});
+
+test('a segment that moves or is forgotten is counted where it is', () => {
+  const places = new SegmentPlaces();
+  const before = record(1, [1, 2, 3]);
+  places.committed(before);
+  places.noteDamage(before, 2);
+  places.laidAnew(record(1, [4, 2, 3]), before);
+  expect(places.count(not(1)).degradedSegments).toBe(0);
+  expect(places.count(not(4)).degradedSegments).toBe(1);
+  places.forgotten(1, record(1, [4, 2, 3]));
+  expect(places.count(not(4)).degradedSegments).toBe(0);
+});
+
+test('those with the fewest good fragments to spare come first', () => {
+  const places = new SegmentPlaces();
+  places.committed(record(1, [1, 3, 4, 5], 2));
+  places.committed(record(2, [1, 2, 3, 4], 2));
+  places.committed(record(3, [3, 4, 5, 6], 2));
+  places.committed(record(4, [3, 4, 5, 6], 2));
+  places.noteDamage(record(4, [3, 4, 5, 6], 2), 6);
+  const order = (limit: number, excluded = -1) =>
+    places.endangered(limit, up(1, 2), not(1, 2), (segmentId) => segmentId === excluded);
+  expect(order(10)[0]).toBe(2);
+  expect(order(10).slice(1).sort()).toEqual([1, 4]);
+  expect(order(1)).toEqual([2]);
+  expect(order(10, 2).sort()).toEqual([1, 4]);
+});
+
+test('nodes of a new layout get other positions than they had', () => {
+  for (const [nodes, old] of [
+    [
+      [1, 2, 3, 4],
+      [1, 2, 3, 4, 5],
+    ],
+    [
+      [3, 1, 2],
+      [1, 2, 3],
+    ],
+    [
+      [1, 2],
+      [1, 2, 3],
+    ],
+    [
+      [1, 3, 2, 4],
+      [1, 2, 3, 4],
+    ],
+  ]) {
+    const made = deranged(nodes!, old!)!;
+    expect([...made].sort()).toEqual([...nodes!].sort());
+    expect(made.every((node, index) => node !== old![index])).toBe(true);
+  }
+  expect(deranged([1], [1, 2])).toBeUndefined();
+});
