@@ -10,6 +10,7 @@ import { addNodeCommands } from './commands/node.ts';
 import { addProcessCommands } from './commands/processes.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addUpCommand } from './commands/up.ts';
+import { addUpkeepCommands } from './commands/upkeep.ts';
 
 function packageVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   const node = addNodeCommands(program);
   addExplainCommand(program);
   addFsckCommand(program);
+  addUpkeepCommands(program);
   addBenchCommand(program);
   addProcessCommands(program, node);
   inheritSettings(program);

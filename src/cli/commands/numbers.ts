@@ -14,3 +14,24 @@ export function parseCapacity(text: string): number {
   if (bytes !== undefined && bytes > 0) return bytes;
   throw new CommandFailure(exitCodes.usage, `--capacity ${text}: a size such as 500M or 20G is expected`);
 }
+
+/** Bytes per second. */
+export function parseRate(text: string): number {
+  const bytes = parseSize(text.replace(/\/s$/, ''));
+  if (bytes !== undefined && bytes > 0) return bytes;
+  throw new CommandFailure(
+    exitCodes.usage,
+    `rate ${text}: bytes per second such as 50M are expected, or none`,
+  );
+}
+
+const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+const MOST_SECONDS = 10 * 365 * 86_400;
+
+/** Seconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d{1,9})([smhd]?)$/.exec(text);
+  const seconds = Number(match?.[1]) * SECONDS[(match?.[2] || 's') as keyof typeof SECONDS];
+  if (match !== null && seconds <= MOST_SECONDS) return seconds;
+  throw new CommandFailure(exitCodes.usage, `${text}: a time such as 60s, 5m, 2h or 30d is expected`);
+}

@@ -18,6 +18,7 @@ import { CheckSession } from '../mount/check-session.ts';
 import { explainFile } from '../mount/explain-file.ts';
 import { mountFailure } from '../mount/mount-failure.ts';
 import { type MountParts, mountStatistics } from '../mount/mount-statistics.ts';
+import { controlUpkeep } from '../mount/upkeep-control.ts';
 import type {
   CheckReport,
   CheckSettings,
@@ -223,6 +224,8 @@ async function answerCommand(
       return explainFile(parts.metadata, command.inode);
     case 'unmount':
       return unmountOnCommand(command.lazy, parts, mount, close);
+    case 'upkeep':
+      return controlUpkeep(parts.upkeep, command.job, command.action);
     case 'check-start':
       return checks.start(command.settings);
     case 'check-poll':

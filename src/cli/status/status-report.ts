@@ -3,7 +3,7 @@
  * (`tartan status --json`); fields are added, never changed.
  */
 import type { JournalReport } from '../../metadata/journal-report.ts';
-import type { MountStatistics, NodeFacts, VolumeFacts } from '../supervisor/control-messages.ts';
+import type { MountStatistics, NodeFacts, VolumeFacts, WorkFacts } from '../supervisor/control-messages.ts';
 import type { VolumeFile } from '../volume/volume-file.ts';
 
 export type Health = 'healthy' | 'degraded' | 'unavailable';
@@ -41,6 +41,8 @@ export interface StatusReport {
     readonly usedBytes: number;
     readonly availableBytes: number;
   };
+  /** Rebuilding and scrubbing, while there is something to do. */
+  readonly work: readonly WorkFacts[];
   readonly files: number;
   readonly supervisor: { readonly pid: number | null; readonly restart: boolean };
 }
@@ -127,6 +129,7 @@ export function statusReport(
       usedBytes: statistics?.usedBytes ?? 0,
       availableBytes: statistics?.availableBytes ?? 0,
     },
+    work: statistics?.work ?? [],
     files: statistics?.files ?? 0,
     supervisor: { pid: facts?.supervisorPid ?? null, restart: facts?.restart ?? false },
   };
@@ -224,7 +227,9 @@ function runningVerdict(
   }
   if (statistics.degradedSegments > 0) {
     const reason = `${plural(statistics.degradedSegments, 'segment')} with fewer fragments than meant`;
-    return { health: 'degraded', reason, next: 'nothing: every byte is readable' };
+    const isHealing = statistics.work.some(({ kind, state }) => kind === 'heal' && state === 'running');
+    const next = isHealing ? 'wait until it is rebuilt: tartan wait healed' : 'tartan heal status';
+    return { health: 'degraded', reason, next };
   }
   const current = statistics.journal.replicas.filter((replica) => replica.state === 'current').length;
   if (current < needed) {

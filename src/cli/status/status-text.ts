@@ -1,7 +1,9 @@
 /** The status report for people. Pure. */
+import type { WorkFacts } from '../supervisor/control-messages.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
 import type { NodeReport, ReplicaStatus, StatusReport } from './status-report.ts';
+import { rateText } from './upkeep-text.ts';
 
 function percent(part: number, whole: number): string {
   return whole === 0 ? '-' : `${Math.round((100 * part) / whole)}%`;
@@ -25,6 +27,7 @@ export function statusText(report: StatusReport): string {
         `${formatSize(availableBytes)} available, ${report.files} files`,
     );
   }
+  for (const work of report.work) lines.push(workText(work));
   if (manager.term > 0) {
     const primary = manager.primary === null ? 'no primary' : `primary at ${manager.primary}`;
     const entries = manager.primary === null ? '' : `, ${manager.committedSequence} entries`;
@@ -32,6 +35,13 @@ export function statusText(report: StatusReport): string {
     for (const replica of manager.replicas) lines.push(`  replica   ${replicaText(replica)}`);
   }
   return lines.join('\n');
+}
+
+function workText(work: WorkFacts): string {
+  const { kind, state, doneBytes, leftBytes } = work;
+  const left = `${formatSize(doneBytes)} done, ${formatSize(leftBytes)} left`;
+  const rate = state === 'running' ? `, ${rateText(work)}` : '';
+  return `${kind.padEnd(11)} ${state}: ${left}${rate}`;
 }
 
 function replicaText(replica: ReplicaStatus): string {

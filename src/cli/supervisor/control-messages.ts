@@ -26,7 +26,19 @@ export type MountRequest =
   | { readonly command: 'unmount'; readonly lazy: boolean }
   | { readonly command: 'check-start'; readonly settings: CheckSettings }
   | { readonly command: 'check-poll' }
-  | { readonly command: 'check-cancel' };
+  | { readonly command: 'check-cancel' }
+  | { readonly command: 'upkeep'; readonly job: UpkeepJob; readonly action: UpkeepAction };
+
+export type UpkeepJob = 'heal' | 'scrub';
+
+export type UpkeepAction =
+  | { readonly kind: 'status' | 'start' | 'pause' | 'resume' }
+  /** 0: none. */
+  | { readonly kind: 'limit'; readonly bytesPerSecond: number }
+  /** Of heal. */
+  | { readonly kind: 'grace'; readonly ms: number }
+  /** Of scrub; 0: never. */
+  | { readonly kind: 'every'; readonly seconds: number };
 
 export interface CheckSettings {
   readonly data: boolean;
@@ -81,6 +93,16 @@ export interface MountFacts {
   readonly statistics: MountStatistics | null;
 }
 
+/** Work in the background. */
+export interface WorkFacts {
+  readonly kind: UpkeepJob;
+  readonly state: 'idle' | 'waiting' | 'running' | 'paused' | 'stuck';
+  readonly doneBytes: number;
+  readonly leftBytes: number;
+  readonly bytesPerSecond: number;
+  readonly secondsLeft: number | null;
+}
+
 /** What the mount process, which hosts the primary manager, knows. */
 export interface MountStatistics {
   readonly journal: JournalReport;
@@ -94,6 +116,7 @@ export interface MountStatistics {
   readonly degradedSegments: number;
   readonly unreadableSegments: number;
   readonly bytesToRepair: number;
+  readonly work: readonly WorkFacts[];
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;
 }

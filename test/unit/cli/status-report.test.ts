@@ -50,6 +50,7 @@ const statistics: MountStatistics = {
   degradedSegments: 0,
   unreadableSegments: 0,
   bytesToRepair: 0,
+  work: [],
   blocksRebuilt: 0,
   corruptBlocks: 0,
 };

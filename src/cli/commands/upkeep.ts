@@ -1,0 +1,152 @@
+/** `tartan heal` and `tartan scrub`: what is under way, and how fast it may go; `tartan wait`: until it is done. Answered by the mount's process. */
+import type { Command } from 'commander';
+import { RpcError } from '../../cluster/rpc.ts';
+import { connectRpc } from '../../cluster/rpc-connect.ts';
+import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
+import type { HealReport } from '../../replicator/upkeep.ts';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import { healText, scrubText } from '../status/upkeep-text.ts';
+import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import { callControl } from '../supervisor/control-service.ts';
+import { silentSteps, terminalSteps } from '../terminal/steps.ts';
+import { readVolumeKey } from '../volume/volume-file.ts';
+import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { parseDuration, parseRate } from './numbers.ts';
+import { commandPlatform } from './session.ts';
+import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
+
+const CALL_TIMEOUT_MS = 20_000;
+const POLL_MS = 250;
+
+interface Reports {
+  readonly heal: HealReport;
+  readonly scrub: ScrubStatus;
+}
+
+const texts: { readonly [Job in UpkeepJob]: (report: Reports[Job]) => string } = {
+  heal: healText,
+  scrub: scrubText,
+};
+
+export function addUpkeepCommands(program: Command): void {
+  const heal = program.command('heal').description('rebuild what lies on nodes that are gone');
+  addAction(heal, 'heal', 'status', 'say what is being rebuilt, and how long it will take');
+  addAction(heal, 'heal', 'start', 'rebuild at once what lies on nodes that are down');
+  addSwitches(heal, 'heal');
+  const grace = heal
+    .command('grace')
+    .description('how long a node is down before it is rebuilt elsewhere')
+    .argument('<time>', 'such as 60s, 5m or 2h');
+  addJsonOption(addVolumeOptions(grace)).action((time: string, options: VolumeOptions) =>
+    act('heal', { kind: 'grace', ms: 1000 * parseDuration(time) }, options),
+  );
+  const scrub = program.command('scrub').description('read everything, and repair what is damaged');
+  addAction(scrub, 'scrub', 'status', 'say how far it is, and what it found');
+  addAction(scrub, 'scrub', 'start', 'begin now');
+  addSwitches(scrub, 'scrub');
+  const every = scrub
+    .command('every')
+    .description('when to begin by itself')
+    .argument('<time>', 'from one end to the next start, such as 30d; off: never');
+  addJsonOption(addVolumeOptions(every)).action((time: string, options: VolumeOptions) =>
+    act('scrub', { kind: 'every', seconds: time === 'off' ? 0 : parseDuration(time) }, options),
+  );
+  addWait(program);
+}
+
+function addSwitches(parent: Command, job: UpkeepJob): void {
+  addAction(parent, job, 'pause', 'stop until it is resumed, also over restarts');
+  addAction(parent, job, 'resume', 'go on');
+  const limit = parent
+    .command('limit')
+    .description('how fast it may go at most')
+    .argument('<rate>', 'bytes per second, such as 50M; none: as fast as users allow');
+  addJsonOption(addVolumeOptions(limit)).action((rate: string, options: VolumeOptions) =>
+    act(job, { kind: 'limit', bytesPerSecond: rate === 'none' ? 0 : parseRate(rate) }, options),
+  );
+}
+
+function addAction(
+  parent: Command,
+  job: UpkeepJob,
+  kind: 'status' | 'start' | 'pause' | 'resume',
+  description: string,
+): void {
+  addJsonOption(addVolumeOptions(parent.command(kind).description(description))).action(
+    (options: VolumeOptions) => act(job, { kind }, options),
+  );
+}
+
+async function act<Job extends UpkeepJob>(job: Job, action: UpkeepAction, options: VolumeOptions) {
+  const { layout } = existingVolume(options);
+  const report = await withMount(layout, (call) => call(job, action));
+  const text = options.json === true ? JSON.stringify(report, null, 2) : texts[job](report);
+  process.stdout.write(`${text}\n`);
+}
+
+function addWait(program: Command): void {
+  const wait = program
+    .command('wait')
+    .description('wait until work in the background is done')
+    .argument('<what>', 'healed: every byte is as safe as meant; scrubbed: no scrub is under way')
+    .option('--timeout <time>', 'give up after so long, with exit code 69', parseDuration);
+  addJsonOption(addVolumeOptions(wait)).action(
+    async (what: string, options: VolumeOptions & { timeout?: number }) => {
+      const { layout } = existingVolume(options);
+      const step = (options.json === true ? silentSteps : terminalSteps(process.stderr)).begin(what);
+      const endMs = options.timeout === undefined ? undefined : performance.now() + 1000 * options.timeout;
+      for (;;) {
+        const { isDone, text, report } = await progressOf(what, layout);
+        if (isDone) {
+          step.done(text);
+          if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
+          return;
+        }
+        step.update(text);
+        if (endMs !== undefined && performance.now() >= endMs) {
+          throw new CommandFailure(exitCodes.unavailable, `not ${what} in time: ${text}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      }
+    },
+  );
+}
+
+async function progressOf(
+  what: string,
+  layout: VolumeLayout,
+): Promise<{ isDone: boolean; text: string; report: HealReport | ScrubStatus }> {
+  if (what === 'healed') {
+    const report = await withMount(layout, (call) => call('heal', { kind: 'status' }));
+    const isDone = report.degradedSegments === 0 && report.inventoryDone;
+    return { isDone, text: healText(report), report };
+  }
+  if (what === 'scrubbed') {
+    const report = await withMount(layout, (call) => call('scrub', { kind: 'status' }));
+    return { isDone: !report.underWay, text: scrubText(report), report };
+  }
+  throw new CommandFailure(exitCodes.usage, `wait ${what}: healed or scrubbed is expected`);
+}
+
+type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;
+
+async function withMount<T>(layout: VolumeLayout, use: (call: Call) => Promise<T>): Promise<T> {
+  const address = { kind: 'unix', path: layout.mountSocket } as const;
+  try {
+    const client = await connectRpc(commandPlatform(), address, { key: readVolumeKey(layout) });
+    try {
+      return await use((job, action) =>
+        callControl(client, { command: 'upkeep', job, action }, CALL_TIMEOUT_MS),
+      );
+    } finally {
+      client.close();
+    }
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
+    throw new CommandFailure(
+      exitCodes.unavailable,
+      `the mount does not answer (${error.message}); see \`tartan status\``,
+      error,
+    );
+  }
+}
