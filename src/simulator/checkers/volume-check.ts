@@ -54,8 +54,8 @@ export class VolumeCheck implements Checker {
 function checkedVolume(cluster: ClusterView): CheckedVolume | undefined {
   const { mount, mountProcess, coordinator, volumeId } = cluster;
   if (mount === undefined || mountProcess === undefined || coordinator === undefined) return undefined;
-  const { links, metadata } = mount.volume;
-  return { platform: mountProcess.platform, links, metadata, coordinator, volumeId };
+  const { links, metadata, claims } = mount.volume;
+  return { platform: mountProcess.platform, links, metadata, claims, coordinator, volumeId };
 }
 
 async function check(volume: CheckedVolume, repair: boolean): Promise<Finding[]> {

@@ -52,7 +52,7 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
 }
 
 export async function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
-  const { dataFragments, parityFragments, segmentBlocks, slotCount } = layout.shape;
+  const { dataFragments, parityFragments, segmentBlocks, slotCount, graceMs } = layout.shape;
   const coordinator = remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY });
   const volume = await openVolume(platform, {
     coordinator,
@@ -65,6 +65,7 @@ export async function mountProgram(platform: Platform, layout: Layout, name: str
     owner: { uid: 0, gid: 0 },
     metadataWaitMs: METADATA_WAIT_MS,
     slab: { segmentBlocks, slotCount },
+    ...(graceMs === undefined ? {} : { healGraceMs: graceMs }),
   });
   return {
     ...volume,

@@ -14,6 +14,8 @@ export interface ClusterShape {
   /** Of full segments: small ones make rare paths common. */
   readonly segmentBlocks: number;
   readonly slotCount: number;
+  /** How long a node is down before it is rebuilt elsewhere; absent: as always. */
+  readonly graceMs?: number;
 }
 
 /** Bounds that a scenario sets; what it leaves out is drawn freely. */
@@ -23,6 +25,7 @@ export interface ShapeLimits {
   readonly parityFragments?: number;
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
+  readonly graceMs?: number;
 }
 
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
@@ -50,5 +53,6 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
     segmentBlocks,
     // A landing has room for a whole request; with few slots more, the pipeline is often full.
     slotCount: Math.ceil(REQUEST_BLOCKS / (segmentBlocks - 1)) + 3 + dice.below(6),
+    ...(limits.graceMs === undefined ? {} : { graceMs: limits.graceMs }),
   };
 }

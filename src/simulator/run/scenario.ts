@@ -126,6 +126,15 @@ export const scenarios: readonly Scenario[] = [
     faultIntervalMs: 500,
     allowed: { ...STRICT, lossWindowMs: 50 },
   },
+  {
+    ...usual,
+    name: 'heal',
+    about:
+      'nodes that are rebuilt elsewhere before they return, under crashes, freezes, cuts and flipped bits',
+    shape: { minNodes: 4, graceMs: 200 },
+    faults: { crash: 6, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+  },
 ];
 
 export function scenarioNamed(name: string): Scenario | undefined {
