@@ -146,7 +146,7 @@ export class CrashHistory implements ModelObserver {
       const bytes = contents.get(found[index]!.inode)!;
       const file = this.#file(inode);
       const own = file.possible(bytes, survived);
-      if (own.length === 0) return `${path}: ${file.explain(bytes)}`;
+      if (own.length === 0) return `${path}: ${file.explain(bytes, survived)}`;
       const both = intersection(possible, own);
       if (both.length === 0)
         return `${path}: its contents are of moments ${text(own)}, but names and other files are of ${text(possible)}`;

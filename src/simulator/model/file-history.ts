@@ -102,7 +102,7 @@ export class FileHistory {
   }
 
   /** Why it cannot hold these bytes, for people. */
-  explain(found: Uint8Array): string {
+  explain(found: Uint8Array, survived: number): string {
     const newest = this.#state(this.#changes.length, this.#written.length);
     const since = `${this.#written.length} blocks written and ${this.#changes.length} changes of shape since it was durable`;
     const sizes = `size ${found.length}, durable was ${this.#durable.sizeBytes}, newest is ${newest.sizeBytes}`;
@@ -116,6 +116,10 @@ export class FileHistory {
         continue;
       const expected = versions.map((version) => hex(version)).join(' or ');
       return `${sizes}; block ${block} holds ${hex(bytes)}, expected ${expected}; ${since}`;
+    }
+    if (this.possible(found, 0).length > 0) {
+      const old = this.#written.filter(({ at }) => at < survived).length;
+      return `${sizes}; it is a beginning of the writes, without all of the ${old} blocks that were old enough to survive; ${since}`;
     }
     return `${sizes}; each block was so once, but no order of the writes gives all of them; ${since}`;
   }

@@ -170,7 +170,9 @@ export class TrackedFile {
     const survivedMs = survivedUntilMs(session.context, this.#lastMount);
     const survived = this.#answered.findLast(({ atMs }) => atMs < survivedMs)?.moment ?? 0;
     if (this.#history.possible(bytes, survived).length === 0)
-      session.fail(`${this.name}, mount ${session.mount.generation}: ${this.#history.explain(bytes)}`);
+      session.fail(
+        `${this.name}, mount ${session.mount.generation}: ${this.#history.explain(bytes, survived)}`,
+      );
     this.#restart(bytes, session.mount);
   }
 
