@@ -1,8 +1,8 @@
 /** Attributes as stat(2) shows them: the committed inode, overlaid with what is written but not committed. */
 import { BLOCK_BYTES } from '../base/units.ts';
+import { newBlockMap } from '../metadata/extent-runs.ts';
 import type { Inode, MetadataManager, Timestamp } from '../metadata/metadata.ts';
 import type { Clock } from '../platform/platform.ts';
-import { newBlockMap } from './block-maps.ts';
 import type { Attributes } from './file-system.ts';
 import type { InodeState } from './inode-state.ts';
 import { isDirectory, isRegular } from './mode.ts';

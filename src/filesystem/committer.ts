@@ -6,27 +6,20 @@
  */
 
 import type { DurableSegment, SegmentWriter } from '../log/log.ts';
-import { type MetadataManager, MetadataUnavailable, type SizeUpdate } from '../metadata/metadata.ts';
+import { CommitQueue } from '../maintenance/commit-queue.ts';
+import { ExtentRunsBuilder, newBlockMap } from '../metadata/extent-runs.ts';
+import type { MetadataManager, MetadataUnavailable, SizeUpdate } from '../metadata/metadata.ts';
 import type { Platform } from '../platform/platform.ts';
-import { newBlockMap } from './block-maps.ts';
-import { ExtentRunsBuilder } from './extent-runs.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
 import type { UncommittedData } from './uncommitted-data.ts';
 
-/** Pause before a commit that the metadata refused is tried again. */
-const RETRY_MS = 100;
-
 export class Committer {
-  readonly #platform: Platform;
   readonly #metadata: MetadataManager;
   readonly #writer: SegmentWriter;
   readonly #inodes: InodeTable;
   readonly #data: UncommittedData;
   readonly #extents = new ExtentRunsBuilder();
   readonly #mapped = newBlockMap(1);
-  /** Durable segments that are not committed yet; bounded by the slots of the writer. */
-  readonly #queue: DurableSegment[] = [];
-  #waiting = false;
   /** The metadata refused a commit for now; it is tried again. Who waits for it may want to fail. */
   onRefused: (reason: MetadataUnavailable) => void = () => undefined;
 
@@ -37,15 +30,13 @@ export class Committer {
     inodes: InodeTable,
     data: UncommittedData,
   ) {
-    this.#platform = platform;
     this.#metadata = metadata;
     this.#writer = writer;
     this.#inodes = inodes;
     this.#data = data;
-    writer.onDurable = (segment) => {
-      this.#queue.push(segment);
-      this.#pump();
-    };
+    const queue = new CommitQueue(platform, metadata, (segment) => this.#commit(segment));
+    queue.onRefused = (reason) => this.onRefused(reason);
+    writer.onDurable = (segment) => queue.push(segment);
   }
 
   /**
@@ -101,35 +92,6 @@ export class Committer {
     const part = state?.parts[0];
     if (part === undefined || part.segmentId !== segmentId || part.firstIndex < firstIndex) return undefined;
     return state;
-  }
-
-  #pump(): void {
-    while (this.#queue.length > 0 && !this.#waiting) {
-      const backlog = this.#metadata.backlog();
-      if (backlog !== undefined) {
-        this.#pauseUntil(backlog);
-        return;
-      }
-      try {
-        this.#commit(this.#queue[0]!);
-      } catch (error) {
-        if (!(error instanceof MetadataUnavailable)) throw error;
-        this.#pauseUntil(this.#platform.timers.sleep(RETRY_MS));
-        this.onRefused(error);
-        return;
-      }
-      this.#queue.shift();
-    }
-  }
-
-  #pauseUntil(ready: Promise<void>): void {
-    this.#waiting = true;
-    const resume = () => {
-      this.#waiting = false;
-      this.#pump();
-    };
-    // A backlog that is refused shows again, as the reason, when the commit is tried.
-    ready.then(resume, () => this.#platform.timers.after(RETRY_MS, resume));
   }
 
   #commit({ record, contents }: DurableSegment): void {

@@ -7,7 +7,6 @@
 import { posixOutcome } from '../base/errno.ts';
 import { MAX_FILE_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES, roundUp } from '../base/units.ts';
-import type { SegmentWriter } from '../log/log.ts';
 import type { Inode, InodeChanges, MetadataManager, Timestamp } from '../metadata/metadata.ts';
 import {
   FALLOC_FL_KEEP_SIZE,
@@ -20,12 +19,13 @@ import {
 import type { Flusher } from './flusher.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
 import type { ReadPath } from './read-path.ts';
+import type { VolumeSpace } from './space.ts';
 import type { UncommittedData } from './uncommitted-data.ts';
 import type { WritePath } from './write-path.ts';
 
 export class FileShape {
   readonly #metadata: MetadataManager;
-  readonly #writer: SegmentWriter;
+  readonly #space: VolumeSpace;
   readonly #inodes: InodeTable;
   readonly #data: UncommittedData;
   readonly #flusher: Flusher;
@@ -34,7 +34,7 @@ export class FileShape {
 
   constructor(
     metadata: MetadataManager,
-    writer: SegmentWriter,
+    space: VolumeSpace,
     inodes: InodeTable,
     data: UncommittedData,
     flusher: Flusher,
@@ -42,7 +42,7 @@ export class FileShape {
     writes: WritePath,
   ) {
     this.#metadata = metadata;
-    this.#writer = writer;
+    this.#space = space;
     this.#inodes = inodes;
     this.#data = data;
     this.#flusher = flusher;
@@ -79,7 +79,7 @@ export class FileShape {
     if (endBytes > MAX_FILE_BYTES) throw posixOutcome('EFBIG');
     // Space is not reserved: what is clearly not there is refused.
     const added = endBytes - Math.max(offsetBytes, Math.min(endBytes, state.sizeBytes));
-    if (operation === 0 && added > this.#writer.availableBytes()) throw posixOutcome('ENOSPC');
+    if (operation === 0 && added > this.#space.freeBlocks() * BLOCK_BYTES) throw posixOutcome('ENOSPC');
     const times = modificationTimes(time);
     return this.#inodes.exclusive(state, () => {
       const finish = () => {

@@ -2,8 +2,9 @@
  * After a crash: blocks whose bytes are only in the journal, because their segment was never committed, are written to the log as
  * ordinary data. A block that was overwritten, truncated or removed since is left alone: its extent points elsewhere.
  */
+
+import { newBlockMap } from '../metadata/extent-runs.ts';
 import type { MetadataManager } from '../metadata/metadata.ts';
-import { newBlockMap } from './block-maps.ts';
 import type { InodeTable } from './inode-state.ts';
 import type { WritePath } from './write-path.ts';
 

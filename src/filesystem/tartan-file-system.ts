@@ -34,6 +34,7 @@ import { Namespace } from './namespace.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { EMPTY_READ, ReadPath } from './read-path.ts';
 import { recoverInline } from './recovery.ts';
+import { SpaceCheck, type VolumeSpace } from './space.ts';
 import { UncommittedData } from './uncommitted-data.ts';
 import { WritePath } from './write-path.ts';
 import { checkXattr } from './xattrs.ts';
@@ -42,6 +43,8 @@ export interface FileSystemParts {
   readonly metadata: MetadataManager;
   readonly writer: SegmentWriter;
   readonly reader: SegmentReader;
+  /** Without it: what the log can take as it is. */
+  readonly space?: VolumeSpace;
   readonly readOnly?: boolean;
 }
 
@@ -59,6 +62,7 @@ class TartanFileSystem implements FileSystem {
   readonly #platform: Platform;
   readonly #metadata: MetadataManager;
   readonly #writer: SegmentWriter;
+  readonly #space: VolumeSpace;
   readonly #readOnly: boolean;
   readonly #inodes: InodeTable;
   readonly #data: UncommittedData;
@@ -76,19 +80,22 @@ class TartanFileSystem implements FileSystem {
     this.#metadata = metadata;
     this.#writer = writer;
     this.#readOnly = parts.readOnly ?? false;
+    const space = parts.space ?? spaceOfLog(writer);
+    this.#space = space;
     const inodes = new InodeTable(metadata);
     const data = new UncommittedData(writer, inodes);
     const committer = new Committer(platform, metadata, writer, inodes, data);
     const flusher = new Flusher(platform, metadata, writer, data, committer);
     const reads = new ReadPath(metadata, writer, reader, data);
-    const writes = new WritePath(platform, metadata, writer, inodes, data, flusher, reads);
+    const check = new SpaceCheck(space, metadata);
+    const writes = new WritePath(platform, metadata, writer, inodes, data, flusher, reads, check);
     this.#inodes = inodes;
     this.#data = data;
     this.#flusher = flusher;
     this.#reads = reads;
     this.#readAhead = new ReadAhead(platform, reads);
     this.#writes = writes;
-    this.#shape = new FileShape(metadata, writer, inodes, data, flusher, reads, writes);
+    this.#shape = new FileShape(metadata, space, inodes, data, flusher, reads, writes);
     this.#names = new Namespace(platform, metadata, inodes);
     this.#handles = new Handles(inodes);
     inodes.onUnused = (inode) => this.#reclaim(inode);
@@ -367,8 +374,8 @@ class TartanFileSystem implements FileSystem {
   // The whole
 
   statistics(): FileSystemStatistics {
-    const totalBlocks = Math.floor(this.#writer.totalBytes() / BLOCK_BYTES);
-    const freeBlocks = Math.floor(this.#writer.availableBytes() / BLOCK_BYTES);
+    const totalBlocks = this.#space.totalBlocks();
+    const freeBlocks = Math.min(this.#space.freeBlocks(), totalBlocks);
     const usedInodes = this.#metadata.totals().inodes;
     // Inodes are not set aside; each needs at least some room.
     return {
@@ -430,6 +437,13 @@ class TartanFileSystem implements FileSystem {
   #now(): Timestamp {
     return timestamp(this.#platform.clock);
   }
+}
+
+function spaceOfLog(writer: SegmentWriter): VolumeSpace {
+  return {
+    totalBlocks: () => Math.floor(writer.totalBytes() / BLOCK_BYTES),
+    freeBlocks: () => Math.floor(writer.availableBytes() / BLOCK_BYTES),
+  };
 }
 
 /** What setattr asks for, in the words of the metadata. The size is not among it. */

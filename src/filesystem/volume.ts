@@ -4,6 +4,8 @@
  *
  * The mount's process puts a front end before it; the simulator drives it as it is. It owns everything it opens, not the coordinator.
  */
+import { Cleaner } from '../cleaner/cleaner.ts';
+import { CLEANER_SLOTS } from '../cleaner/space.ts';
 import type { Coordinator } from '../cluster/coordinator.ts';
 import { nodeLinks } from '../cluster/node-links.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
@@ -11,9 +13,12 @@ import { FragmentClaims } from '../log/fragment-claims.ts';
 import { FragmentLocations } from '../log/fragment-locations.ts';
 import type { SegmentReader, SegmentWriter } from '../log/log.ts';
 import { OrphanSweep } from '../log/orphan-sweep.ts';
+import { SegmentIds } from '../log/segment-ids.ts';
 import { createSegmentReader } from '../log/segment-reader.ts';
 import { createSegmentWriter } from '../log/segment-writer.ts';
+import { WritableNodes } from '../log/writable-nodes.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../log/write-slab.ts';
+import { Relocator, relocationBatchBlocks } from '../maintenance/relocator.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -60,6 +65,9 @@ export interface Volume {
   readonly claims: FragmentClaims;
   /** Rebuilding and scrubbing. */
   readonly upkeep: Upkeep;
+  /** For all who move blocks. */
+  readonly relocator: Relocator;
+  readonly cleaner: Cleaner;
   /** Makes everything durable and lets go of it. */
   close(): Promise<void>;
 }
@@ -68,7 +76,8 @@ export interface Volume {
 export async function openVolume(platform: Platform, options: VolumeOptions): Promise<Volume> {
   const { coordinator, key, dataFragments, parityFragments } = options;
   options.onPhase?.('connecting to the nodes');
-  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments }, options.slab);
+  const slabOptions = { ...options.slab, cleanerSlots: CLEANER_SLOTS };
+  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments }, slabOptions);
   const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
   try {
     await links.settle(options.settleTimeoutMs ?? DEFAULT_SETTLE_TIMEOUT_MS);
@@ -97,17 +106,57 @@ interface LogParts {
   readonly slab: WriteSlab;
 }
 
-async function openLog(platform: Platform, options: VolumeOptions, parts: LogParts): Promise<Volume> {
-  const { metadata, links, slab } = parts;
+interface Log {
+  readonly writer: SegmentWriter;
+  readonly reader: SegmentReader;
+  readonly relocator: Relocator;
+  readonly cleaner: Cleaner;
+}
+
+/** The users' writer and the cleaner's, with what both share, and what belongs to them. */
+function createLog(platform: Platform, { metadata, links, slab }: LogParts): Log {
+  const { term } = metadata;
+  const { segmentBlocks } = slab.geometry;
   const locations = new FragmentLocations();
-  const writer = createSegmentWriter(platform, { links, slab, locations, term: metadata.term });
-  metadata.isPending = (segmentId) => writer.isPending(segmentId);
+  const nodes = new WritableNodes(links, slab.shape);
+  const shared = { links, locations, term, ids: new SegmentIds(term), nodes };
+  const userSlots = slab.slotCount - CLEANER_SLOTS;
+  // The users' writer leaves room to the cleaner, which is made from it.
+  const room = {
+    reserveSegments: () => cleaner.space.reserveSegments(),
+    mayWait: () => cleaner.mayWait(),
+  };
+  const writer = createSegmentWriter(platform, { ...shared, room, slab: slab.part(0, userSlots) });
+  const relocationWriter = createSegmentWriter(platform, {
+    ...shared,
+    slab: slab.part(userSlots, CLEANER_SLOTS),
+    landingBlocks: relocationBatchBlocks(segmentBlocks),
+  });
+  metadata.isPending = (segmentId) => writer.isPending(segmentId) || relocationWriter.isPending(segmentId);
   const reader = createSegmentReader(platform, { links, locations });
+  const relocator = new Relocator(platform, {
+    metadata,
+    writer: relocationWriter,
+    reader,
+    links,
+    segmentBlocks,
+  });
+  const cleaner = new Cleaner(platform, { metadata, users: writer, relocator, slab });
+  return { writer, reader, relocator, cleaner };
+}
+
+async function openLog(platform: Platform, options: VolumeOptions, parts: LogParts): Promise<Volume> {
+  const { metadata, links } = parts;
+  const { writer, reader, relocator, cleaner } = createLog(platform, parts);
   const { readOnly = false } = options;
   let fileSystem: FileSystem;
   try {
-    fileSystem = await createFileSystem(platform, { metadata, writer, reader, readOnly });
+    // What the last reign left may need room before anything else.
+    if (!readOnly) void cleaner.start();
+    const { space } = cleaner;
+    fileSystem = await createFileSystem(platform, { metadata, writer, reader, space, readOnly });
   } catch (error) {
+    await cleaner.close();
     writer.close();
     reader.close();
     await metadata.close();
@@ -132,9 +181,12 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     links,
     claims,
     upkeep,
+    relocator,
+    cleaner,
     async close() {
       orphans.close();
       await Promise.all([upkeep.close(), fileSystem.close()]);
+      await cleaner.close();
       writer.close();
       reader.close();
       await metadata.close();

@@ -18,6 +18,7 @@ import type { MaybePromise } from './file-system.ts';
 import type { Flusher } from './flusher.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
 import type { ReadPath } from './read-path.ts';
+import type { SpaceCheck } from './space.ts';
 import type { UncommittedData } from './uncommitted-data.ts';
 
 const MAX_WAITING_BYTES = 16 * MIB;
@@ -38,7 +39,10 @@ export class WritePath {
   readonly #data: UncommittedData;
   readonly #flusher: Flusher;
   readonly #reads: ReadPath;
-  /** Memory to receive writes into that will fail, so that everything else goes on being served. */
+  readonly #space: SpaceCheck;
+  /** The last landing was the spare one: what lands there is not in the log's memory. */
+  #spareIsLent = false;
+  /** Memory to receive writes into that will fail or wait, so that everything else goes on being served. */
   readonly #spareLanding: readonly Uint8Array[];
   #waitingBytes = 0;
   #roomWaiters: (() => void)[] = [];
@@ -51,7 +55,9 @@ export class WritePath {
     data: UncommittedData,
     flusher: Flusher,
     reads: ReadPath,
+    space: SpaceCheck,
   ) {
+    this.#space = space;
     this.#platform = platform;
     this.#metadata = metadata;
     this.#writer = writer;
@@ -66,9 +72,15 @@ export class WritePath {
   landing(): readonly Uint8Array[] | undefined {
     const landing = this.#writer.landing();
     const refused = this.#writer.trouble !== undefined || this.#metadata.trouble !== undefined;
-    if (refused) return landing ?? this.#spareLanding;
+    if (refused) return this.#lend(landing);
     if (this.#waitingBytes > MAX_WAITING_BYTES || this.#metadata.backlog() !== undefined) return undefined;
-    return landing;
+    // Writes that have to wait for room are copied, so that deletions, which make some, and reads do not wait behind them.
+    return landing === undefined && !this.#writer.awaitsRoom ? undefined : this.#lend(landing);
+  }
+
+  #lend(landing: readonly Uint8Array[] | undefined): readonly Uint8Array[] {
+    this.#spareIsLent = landing === undefined;
+    return landing ?? this.#spareLanding;
   }
 
   /** Resolves when landing() is worth another try; never rejects: what is wrong shows in the write itself. */
@@ -102,11 +114,12 @@ export class WritePath {
     const firstBlock = Math.floor(offsetBytes / BLOCK_BYTES);
     const blockCount = Math.ceil(endBytes / BLOCK_BYTES) - firstBlock;
     const edges = edgesOf(state, offsetBytes, endBytes);
+    if (this.#writer.trouble === undefined) this.#space.mustFit(state, firstBlock, blockCount);
     if (this.#writer.landing() === undefined) {
       if (this.#writer.trouble !== undefined) throw this.#writer.trouble;
       return this.#writeLater(state, offsetBytes, data, lengthBytes);
     }
-    if (landed && offsetBytes % BLOCK_BYTES === 0 && edges.tail === undefined) {
+    if (landed && !this.#spareIsLent && offsetBytes % BLOCK_BYTES === 0 && edges.tail === undefined) {
       zeroBehind(data.at(-1)!, endBytes);
       this.#claim(
         state,
@@ -181,6 +194,7 @@ export class WritePath {
     const edges = edgesOf(state, offsetBytes, endBytes);
     const firstBlock = Math.floor(offsetBytes / BLOCK_BYTES);
     const blockCount = Math.ceil(endBytes / BLOCK_BYTES) - firstBlock;
+    if (this.#writer.trouble === undefined) this.#space.mustFit(state, firstBlock, blockCount);
     const blocks = Buffer.allocUnsafe(blockCount * BLOCK_BYTES);
     if (edges.head !== undefined)
       await this.#reads.copyBlock(state, edges.head, blocks.subarray(0, BLOCK_BYTES));

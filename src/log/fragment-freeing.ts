@@ -23,6 +23,8 @@ export class FragmentFreeing {
   /** Names of this turn, by node. */
   #collected = new Map<number, FragmentName[]>();
   #closed = false;
+  /** A node has more room than before, and its link says so. */
+  onFreed: () => void = () => undefined;
 
   constructor(links: NodeLinks, timers: Timers, log: Logger, term: number) {
     this.#links = links;
@@ -63,8 +65,10 @@ export class FragmentFreeing {
     try {
       const body = encodeFreeRequest({ term: this.#term, names });
       const reply = await link.client.call(rpcMethods.freeFragments, body, { timeoutMs: FREE_TIMEOUT_MS });
-      if (reply.status === rpcStatus.ok) link.noteFreeBytes(decodeFreeReply(reply.body).freeBytes);
-      else this.#log.warn('free-refused', { node: nodeId, fragments: names.length, status: reply.status });
+      if (reply.status === rpcStatus.ok) {
+        link.noteFreeBytes(decodeFreeReply(reply.body).freeBytes);
+        this.onFreed();
+      } else this.#log.warn('free-refused', { node: nodeId, fragments: names.length, status: reply.status });
     } catch (error) {
       if (!(error instanceof RpcError) && !(error instanceof FormatError)) throw error;
       this.#log.warn('free-unanswered', { node: nodeId, fragments: names.length, cause: error.message });

@@ -59,6 +59,8 @@ export interface SegmentWriter {
    * every slot is in use. Valid for this turn, until the next append.
    */
   landing(): readonly Uint8Array[] | undefined;
+  /** Why landing() gave nothing: not for want of memory, but the nodes have no room and some is being won. That may take a while. */
+  readonly awaitsRoom: boolean;
   /** Resolves when landing() will return memory; rejects with LogUnwritable if that is not to be expected. */
   whenRoom(): Promise<void>;
 
@@ -110,6 +112,8 @@ export interface SegmentWriter {
   /** Bytes usable after parity on live nodes: what can still be appended. */
   availableBytes(): number;
   totalBytes(): number;
+  /** Full segments that the nodes can take beside those under way. Less than availableBytes() says where room is spread unevenly. */
+  roomSegments(): number;
   /** Frees the fragments of a segment whose free record is durable. Best effort; what fails is found as an orphan later. */
   free(record: SegmentRecord): void;
   statistics(): WriterStatistics;

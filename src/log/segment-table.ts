@@ -34,11 +34,33 @@ export interface FoundSegment {
 const PAGE_FRAGMENTS = 512;
 const CALL_TIMEOUT_MS = 10_000;
 
-/** Where the fragments of one layout of a segment were found. */
-interface Layout {
-  readonly description: FragmentDescription;
+/** A layout's fragments, as far as they can be asked for. */
+interface ReadableLayout {
+  readonly description: Omit<SegmentRecord, 'liveBlocks' | 'nodes'>;
   readonly holders: ReadonlyMap<number, RpcClient>;
+}
+
+/** Where the fragments of one layout of a segment were found. */
+interface Layout extends ReadableLayout {
+  readonly description: FragmentDescription;
   readonly nodes: ReadonlyMap<number, number>;
+}
+
+/**
+ * The summary of a segment whose record is known, from the nodes that answer; undefined if too few do. Throws RpcError when one stops answering in
+ * the middle.
+ */
+export function readSegmentSummary(
+  links: NodeLinks,
+  kernels: Kernels,
+  record: SegmentRecord,
+): Promise<SegmentSummary | undefined> {
+  const holders = new Map<number, RpcClient>();
+  record.nodes.forEach((nodeId, position) => {
+    const link = links.links.get(nodeId);
+    if (link?.state === 'up' && link.client !== undefined) holders.set(position, link.client);
+  });
+  return readSummary({ description: record, holders }, kernels);
 }
 
 /** In order of segment ids. Throws RpcError when a node stops answering in the middle. */
@@ -170,7 +192,7 @@ function recordNodes(intended: readonly number[], holders: ReadonlyMap<number, n
   });
 }
 
-async function readSummary(layout: Layout, kernels: Kernels): Promise<SegmentSummary | undefined> {
+async function readSummary(layout: ReadableLayout, kernels: Kernels): Promise<SegmentSummary | undefined> {
   const { fragmentBlocks, dataBlocks, summaryBlocks, segmentId } = layout.description;
   const pieces: Buffer[] = [];
   for (let index = dataBlocks; index < dataBlocks + summaryBlocks; ) {
@@ -195,7 +217,7 @@ async function readSummary(layout: Layout, kernels: Kernels): Promise<SegmentSum
 
 /** Through the node, which checks the bytes. */
 async function fetchRange(
-  layout: Layout,
+  layout: ReadableLayout,
   position: number,
   firstBlock: number,
   blockCount: number,
@@ -209,7 +231,7 @@ async function fetchRange(
 }
 
 async function rebuildRange(
-  layout: Layout,
+  layout: ReadableLayout,
   kernels: Kernels,
   position: number,
   firstBlock: number,

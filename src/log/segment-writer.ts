@@ -42,6 +42,15 @@ export interface SegmentWriterOptions {
   readonly nodes?: WritableNodes;
   /** What landing() gives at least: the longest append. */
   readonly landingBlocks?: number;
+  readonly room?: RoomRule;
+}
+
+/** For a writer that leaves room to others, who may win some for it. */
+export interface RoomRule {
+  /** Full segments that must still fit when this writer begins one. */
+  reserveSegments(): number;
+  /** There is no room for a segment: whether to wait. If not, appends are refused. */
+  mayWait(): boolean;
 }
 
 /** The pace of looking after flights: answers overdue, nodes to try again. */
@@ -57,6 +66,7 @@ export function createSegmentWriter(platform: Platform, options: SegmentWriterOp
 class LogWriter implements SegmentWriter {
   onDurable: ((segment: DurableSegment) => void) | undefined;
   onTrouble: ((trouble: LogUnwritable | undefined) => void) | undefined;
+  awaitsRoom = false;
 
   readonly #platform: Platform;
   readonly #options: SegmentWriterOptions;
@@ -68,6 +78,8 @@ class LogWriter implements SegmentWriter {
   readonly #segmentBlocks: number;
   readonly #ids: SegmentIds;
   readonly #landingBlocks: number;
+  /** There was room for the next segments when it was last looked at, for this open one. */
+  #nextFits = false;
 
   /** Slots of no segment; the last ones are taken first. */
   readonly #free: SegmentBuffer[] = [];
@@ -100,6 +112,7 @@ class LogWriter implements SegmentWriter {
     this.#segmentBlocks = slab.geometry.segmentBlocks;
     this.#nodes = options.nodes ?? new WritableNodes(links, slab.shape);
     this.#freeing = new FragmentFreeing(links, platform.timers, platform.log, term);
+    this.#freeing.onFreed = () => this.#recheckRoom();
     for (let slot = slab.slotCount - 1; slot >= 0; slot--) {
       this.#free.push(new SegmentBuffer(slot, slab.slot(slot), slab.geometry));
     }
@@ -128,6 +141,8 @@ class LogWriter implements SegmentWriter {
   landing(): readonly Uint8Array[] | undefined {
     if (this.#landing !== undefined) return this.#landing;
     let room = this.#open?.roomBlocks ?? 0;
+    this.awaitsRoom = room < this.#landingBlocks && this.#mustWait();
+    if (this.awaitsRoom) return undefined;
     let upcoming = 0;
     while (room < this.#landingBlocks) {
       if (upcoming === this.#upcoming.length) {
@@ -150,7 +165,29 @@ class LogWriter implements SegmentWriter {
   whenRoom(): Promise<void> {
     if (this.#trouble !== undefined) return Promise.reject(this.#trouble);
     if (this.landing() !== undefined) return Promise.resolve();
+    if (this.awaitsRoom) this.#timer ??= this.#platform.timers.after(TICK_MS, () => this.#onTick());
     return this.#roomWaiters.wait();
+  }
+
+  /** The nodes have no room for the segments that a landing would begin, and some is being won. */
+  #mustWait(): boolean {
+    const { room } = this.#options;
+    if (room === undefined || this.#nextFits) return false;
+    if (this.#trouble !== undefined || !this.#nodes.enoughAnswer) return false;
+    this.#nextFits = this.#fits(Math.ceil(this.#landingBlocks / (this.#segmentBlocks - 1)));
+    return !this.#nextFits && room.mayWait();
+  }
+
+  /** Whether so many more segments can be written beside those under way and the reserve. */
+  #fits(beginning: number): boolean {
+    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
+    const reserve = this.#options.room?.reserveSegments() ?? 0;
+    return this.#nodes.admits(this.#segmentBlocks, unplaced + beginning - 1 + reserve);
+  }
+
+  /** The nodes may have more room than before. */
+  #recheckRoom(): void {
+    if (this.#roomWaiters.size > 0 && this.landing() !== undefined) this.#roomWaiters.resolveAll();
   }
 
   appendLanded(inode: number, firstFileBlock: number, blockCount: number): readonly Placement[] {
@@ -198,10 +235,10 @@ class LogWriter implements SegmentWriter {
   /** Throws unless the segments that `blockCount` more blocks begin can be written beside those under way. */
   #admit(blockCount: number): void {
     if (this.#trouble !== undefined) throw this.#trouble;
-    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
     const beginning = Math.ceil(blockCount / (this.#segmentBlocks - 1));
     if (!this.#nodes.enoughAnswer) return; // Kept in memory until nodes return; trouble comes if they do not.
-    if (this.#nodes.admits(this.#segmentBlocks, unplaced + beginning - 1)) return;
+    // What landed while there was room is taken; the reserve bears it.
+    if (this.#fits(beginning) || this.#options.room?.mayWait()) return;
     throw new LogUnwritable('full', 'the storage nodes have no room for another segment');
   }
 
@@ -215,6 +252,7 @@ class LogWriter implements SegmentWriter {
     const buffer = this.#upcoming.shift() ?? this.#free.pop();
     assert(buffer !== undefined, 'an append needs a landing');
     buffer.reset(this.#ids.next());
+    this.#nextFits = false;
     this.#open = buffer;
     this.#pending.set(buffer.segmentId, buffer);
     return buffer;
@@ -301,11 +339,13 @@ class LogWriter implements SegmentWriter {
 
   #onTick(): void {
     this.#timer = undefined;
-    if (this.#flights.length === 0 && this.#trouble === undefined) return;
+    const isIdle = this.#flights.length === 0 && this.#roomWaiters.size === 0;
+    if (isIdle && this.#trouble === undefined) return;
     this.#context.tick++;
     this.#nodes.advance();
     this.#timer = this.#platform.timers.after(TICK_MS, () => this.#onTick());
     this.#advanceFlights();
+    this.#recheckRoom();
   }
 
   #advanceFlights(): void {
@@ -335,7 +375,7 @@ class LogWriter implements SegmentWriter {
 
   #recycle(buffer: SegmentBuffer): void {
     this.#free.push(buffer);
-    if (this.#roomWaiters.size > 0 && this.landing() !== undefined) this.#roomWaiters.resolveAll();
+    this.#recheckRoom();
   }
 
   // Trouble
@@ -347,7 +387,7 @@ class LogWriter implements SegmentWriter {
   #judge(): void {
     const stuckTicks = this.#flights.length === 0 ? 0 : this.#context.tick - this.#progressTick;
     if (this.#fenced) this.#setTrouble('unavailable', 'another mount has taken this volume over');
-    else if (this.#flights.some((flight) => flight.lacksRoom)) {
+    else if (this.#flights.some((flight) => flight.lacksRoom) && this.#options.room?.mayWait() !== true) {
       this.#setTrouble('full', 'the storage nodes have no room for what was written');
     } else if (stuckTicks >= TROUBLE_TICKS) {
       this.#setTrouble('unavailable', 'too few storage nodes answer to store with full parity');
@@ -382,13 +422,18 @@ class LogWriter implements SegmentWriter {
     const up = this.#nodes.live().map((node) => node.freeBytes);
     assert(links.links.size >= up.length, 'live nodes are registered');
     const accepted = ((this.#open === undefined ? 0 : 1) + this.#unplacedFlights()) * this.#segmentBlocks;
-    return Math.max(0, usableBytes(up, slab.shape) - accepted * BLOCK_BYTES);
+    return Math.max(0, usableBytes(up, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
+  }
+
+  roomSegments(): number {
+    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
+    return Math.max(0, this.#nodes.roomSegments(this.#segmentBlocks) - unplaced);
   }
 
   totalBytes(): number {
     const { links, slab } = this.#options;
     const capacities = [...links.links.values()].map((link) => link.capacityBytes);
-    return usableBytes(capacities, slab.shape);
+    return usableBytes(capacities, slab.shape, this.#segmentBlocks);
   }
 
   free(record: SegmentRecord): void {

@@ -8,7 +8,12 @@ import { summaryBlocksFor } from '../format/segment-summary.ts';
 import { FULL_SEGMENT_BLOCKS, fragmentBlocksFor, type Shape } from './segment-layout.ts';
 import { storedFragmentBytes } from './writable-nodes.ts';
 
-export function usableBytes(roomBytes: readonly number[], shape: Shape): number {
+/** `segmentBlocks`: data and summary blocks of a full segment. */
+export function usableBytes(
+  roomBytes: readonly number[],
+  shape: Shape,
+  segmentBlocks = FULL_SEGMENT_BLOCKS,
+): number {
   const room = roomBytes.filter((bytes) => bytes > 0).sort((a, b) => b - a);
   let usable = 0;
   let dataFragments = shape.dataFragments;
@@ -17,7 +22,7 @@ export function usableBytes(roomBytes: readonly number[], shape: Shape): number 
     if (dataFragments < 1) return Math.floor(usable / BLOCK_BYTES) * BLOCK_BYTES;
     const width = dataFragments + shape.parityFragments;
     const each = evenShare(room, width);
-    usable += each * dataFragments * payloadRatio(dataFragments, width);
+    usable += each * dataFragments * payloadRatio(dataFragments, width, segmentBlocks);
     takeShares(room, each, width);
     dataFragments--;
   }
@@ -48,8 +53,8 @@ function takeShares(room: number[], shareBytes: number, width: number): void {
 }
 
 /** File data in a stored data fragment of a full segment. */
-function payloadRatio(dataFragments: number, width: number): number {
-  const dataBlocks = FULL_SEGMENT_BLOCKS - summaryBlocksFor(1);
-  const stored = storedFragmentBytes(fragmentBlocksFor(FULL_SEGMENT_BLOCKS, dataFragments), width);
+function payloadRatio(dataFragments: number, width: number, segmentBlocks: number): number {
+  const dataBlocks = segmentBlocks - summaryBlocksFor(1);
+  const stored = storedFragmentBytes(fragmentBlocksFor(segmentBlocks, dataFragments), width);
   return (dataBlocks * BLOCK_BYTES) / (stored * dataFragments);
 }

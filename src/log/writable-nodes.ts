@@ -74,6 +74,22 @@ export class WritableNodes {
     return this.#place(nodes, blocks, 0) !== undefined;
   }
 
+  /** How many more full segments are admitted one beside the other. */
+  roomSegments(blocks: number): number {
+    const { dataFragments: k, parityFragments: m } = this.#shape;
+    const each = storedFragmentBytes(fragmentBlocksFor(blocks, k), k + m);
+    const free = this.live()
+      .map((node) => node.freeBytes)
+      .sort((a, b) => b - a);
+    let most = 0;
+    for (let width = Math.min(k + m, free.length); width > m; width--) {
+      const last = storedFragmentBytes(fragmentBlocksFor(blocks, width - m), width);
+      const beside = Math.floor((free[width - 1]! - last) / each);
+      most = Math.max(most, beside + 1);
+    }
+    return most;
+  }
+
   #place(nodes: PlacementNode[], blocks: number, rotation: number): SegmentLayout | undefined {
     const { dataFragments, parityFragments } = this.#shape;
     const fragmentBytes = (k: number) =>

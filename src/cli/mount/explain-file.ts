@@ -1,7 +1,7 @@
 /** Where the blocks of a file lie, from committed metadata. Bounded: a file of many small pieces is told in part. */
 import { MAX_FILE_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
-import { newBlockMap } from '../../filesystem/block-maps.ts';
+import { newBlockMap } from '../../metadata/extent-runs.ts';
 import type { MetadataManager } from '../../metadata/metadata.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { ExplainedExtent, ExplainedSegment, Explanation } from '../supervisor/control-messages.ts';

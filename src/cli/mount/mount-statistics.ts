@@ -1,5 +1,6 @@
 /** What the mount process tells about the volume: metadata, log and space. */
 import { BLOCK_BYTES } from '../../base/units.ts';
+import type { Cleaner } from '../../cleaner/cleaner.ts';
 import type { NodeLinks } from '../../cluster/nodes.ts';
 import type { FileSystem } from '../../filesystem/file-system.ts';
 import type { SegmentReader, SegmentWriter } from '../../log/log.ts';
@@ -14,26 +15,35 @@ export interface MountParts {
   readonly fileSystem: FileSystem;
   readonly links: NodeLinks;
   readonly upkeep: Upkeep;
+  readonly cleaner: Cleaner;
 }
 
 export async function mountStatistics(parts: MountParts): Promise<MountStatistics> {
-  const { metadata, writer, reader, fileSystem } = parts;
+  const { metadata, writer, reader, fileSystem, cleaner } = parts;
   const space = await fileSystem.statistics();
   const totals = metadata.totals();
   const read = reader.statistics();
+  const cleaning = cleaner.statistics();
   return {
     journal: metadata.journalReport(),
     metadataTrouble: metadata.trouble?.message ?? null,
     logTrouble: writer.trouble?.message ?? null,
     files: totals.inodes,
     totalBytes: space.totalBlocks * BLOCK_BYTES,
-    usedBytes: totals.segmentBlocks * BLOCK_BYTES,
+    usedBytes: (space.totalBlocks - space.freeBlocks) * BLOCK_BYTES,
     availableBytes: space.availableBlocks * BLOCK_BYTES,
     segments: totals.segments,
     ...redundancyOf(parts.upkeep),
     work: workUnderWay(parts.upkeep),
     blocksRebuilt: read.blocksRebuilt,
     corruptBlocks: read.corruptBlocks,
+    cleaning: {
+      running: cleaning.running,
+      cleanedSegments: cleaning.cleanedSegments,
+      movedBytes: cleaning.movedBlocks * BLOCK_BYTES,
+      writtenBytes: cleaning.userBlocks * BLOCK_BYTES,
+      reclaimableBytes: cleaning.reclaimableBlocks * BLOCK_BYTES,
+    },
   };
 }
 

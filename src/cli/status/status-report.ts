@@ -41,6 +41,15 @@ export interface StatusReport {
     readonly usedBytes: number;
     readonly availableBytes: number;
   };
+  /** Of the cleaner, since the mount began. */
+  readonly cleaning: {
+    readonly running: boolean;
+    readonly cleanedSegments: number;
+    readonly movedBytes: number;
+    /** What went to the log for each byte that users wrote; null before they wrote any. */
+    readonly writeAmplification: number | null;
+    readonly reclaimableBytes: number;
+  };
   /** Rebuilding and scrubbing, while there is something to do. */
   readonly work: readonly WorkFacts[];
   readonly files: number;
@@ -129,9 +138,22 @@ export function statusReport(
       usedBytes: statistics?.usedBytes ?? 0,
       availableBytes: statistics?.availableBytes ?? 0,
     },
+    cleaning: cleaningReport(statistics),
     work: statistics?.work ?? [],
     files: statistics?.files ?? 0,
     supervisor: { pid: facts?.supervisorPid ?? null, restart: facts?.restart ?? false },
+  };
+}
+
+function cleaningReport(statistics: MountStatistics | undefined): StatusReport['cleaning'] {
+  const cleaning = statistics?.cleaning;
+  const { writtenBytes = 0, movedBytes = 0 } = cleaning ?? {};
+  return {
+    running: cleaning?.running ?? false,
+    cleanedSegments: cleaning?.cleanedSegments ?? 0,
+    movedBytes,
+    writeAmplification: writtenBytes === 0 ? null : (writtenBytes + movedBytes) / writtenBytes,
+    reclaimableBytes: cleaning?.reclaimableBytes ?? 0,
   };
 }
 

@@ -27,6 +27,7 @@ export function statusText(report: StatusReport): string {
         `${formatSize(availableBytes)} available, ${report.files} files`,
     );
   }
+  if (report.cleaning.cleanedSegments > 0 || report.cleaning.running) lines.push(cleaningText(report));
   for (const work of report.work) lines.push(workText(work));
   if (manager.term > 0) {
     const primary = manager.primary === null ? 'no primary' : `primary at ${manager.primary}`;
@@ -35,6 +36,16 @@ export function statusText(report: StatusReport): string {
     for (const replica of manager.replicas) lines.push(`  replica   ${replicaText(replica)}`);
   }
   return lines.join('\n');
+}
+
+function cleaningText({ cleaning }: StatusReport): string {
+  const { running, cleanedSegments, movedBytes, writeAmplification, reclaimableBytes } = cleaning;
+  const amplification =
+    writeAmplification === null ? '' : `, write amplification ${writeAmplification.toFixed(2)}`;
+  return (
+    `cleaning    ${running ? 'at work' : 'at rest'}: ${cleanedSegments} segments, ` +
+    `${formatSize(movedBytes)} moved${amplification}, ${formatSize(reclaimableBytes)} to be won`
+  );
 }
 
 function workText(work: WorkFacts): string {

@@ -119,6 +119,18 @@ export interface MountStatistics {
   readonly work: readonly WorkFacts[];
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;
+  readonly cleaning: CleaningStatistics;
+}
+
+/** Since the mount began. */
+export interface CleaningStatistics {
+  readonly running: boolean;
+  readonly cleanedSegments: number;
+  readonly movedBytes: number;
+  /** File data that users wrote into segments. */
+  readonly writtenBytes: number;
+  /** Room that dead blocks take. */
+  readonly reclaimableBytes: number;
 }
 
 export interface VolumeFacts {

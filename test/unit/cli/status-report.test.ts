@@ -53,6 +53,10 @@ const statistics: MountStatistics = {
   work: [],
   blocksRebuilt: 0,
   corruptBlocks: 0,
+  cleaning: {
+    ...{ running: false, cleanedSegments: 3, reclaimableBytes: 4096 },
+    ...{ movedBytes: 8192, writtenBytes: 16384 },
+  },
 };
 
 const mounted: MountFacts = {

@@ -28,6 +28,7 @@ export interface StandInLogOptions {
 }
 
 export class StandInWriter implements SegmentWriter {
+  awaitsRoom = false;
   onDurable: ((segment: DurableSegment) => void) | undefined;
   onTrouble: ((trouble: LogUnwritable | undefined) => void) | undefined;
   trouble: LogUnwritable | undefined;
@@ -202,6 +203,10 @@ export class StandInWriter implements SegmentWriter {
 
   availableBytes(): number {
     return this.freeBytes;
+  }
+
+  roomSegments(): number {
+    return Math.floor(this.availableBytes() / (4 * MIB));
   }
 
   totalBytes(): number {

@@ -59,12 +59,12 @@ export class CheckWorld {
     this.#capacityBytes = capacityBytes;
   }
 
-  /** `capacityBytes`: what fragments may take on each of the four nodes. */
-  static async open(capacityBytes?: number): Promise<CheckWorld> {
+  /** `capacityBytes`: what fragments may take on each of the nodes. */
+  static async open(capacityBytes?: number, nodes = NODES): Promise<CheckWorld> {
     const world = new CheckWorld(capacityBytes);
     const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
     world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
-    for (let id = 1; id <= NODES; id++) await world.startNode(id);
+    for (let id = 1; id <= nodes; id++) await world.startNode(id);
     await world.mount();
     return world;
   }

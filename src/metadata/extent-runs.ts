@@ -1,9 +1,18 @@
 /**
- * Builds the extents of a segment's blocks as parallel arrays, merging neighbours. The arrays are allocated once and reused: the
- * metadata takes what it needs before the call returns.
+ * What callers of the manager hand in or get filled: maps of blocks, and the extents of a segment's blocks as parallel arrays, neighbours merged. The arrays
+ * are allocated once and reused: the metadata takes what it needs before the call returns.
  */
 import { assert } from '../base/assert.ts';
-import type { ExtentRuns } from '../metadata/metadata.ts';
+import type { BlockMap, ExtentRuns } from './metadata.ts';
+
+export function newBlockMap(capacityBlocks: number): BlockMap {
+  return {
+    count: 0,
+    segmentIds: new Float64Array(capacityBlocks),
+    blockIndexes: new Uint32Array(capacityBlocks),
+    checksums: new Uint32Array(capacityBlocks),
+  };
+}
 
 export class ExtentRunsBuilder implements ExtentRuns {
   runCount = 0;
