@@ -7,6 +7,7 @@ import { addExplainCommand } from './commands/explain.ts';
 import { addFsckCommand } from './commands/fsck.ts';
 import { addMountCommands } from './commands/mount.ts';
 import { addNodeCommands } from './commands/node.ts';
+import { addPlanCommand } from './commands/plan.ts';
 import { addProcessCommands } from './commands/processes.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addUpCommand } from './commands/up.ts';
@@ -32,6 +33,7 @@ export function buildProgram(): Command {
   const node = addNodeCommands(program);
   addExplainCommand(program);
   addFsckCommand(program);
+  addPlanCommand(program);
   addUpkeepCommands(program);
   addBenchCommand(program);
   addProcessCommands(program, node);

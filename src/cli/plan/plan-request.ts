@@ -1,0 +1,70 @@
+/**
+ * What the planner is asked, from a volume's status: pure. Nobody keeps the nodes' times up and down yet, so every node is believed to be away for the
+ * same share of time, which the caller states.
+ */
+
+import { BLOCK_BYTES } from '../../base/units.ts';
+import { FULL_SEGMENT_BLOCKS } from '../../log/segment-layout.ts';
+import type { PlanEvent, PlanNode, PlanRequest } from '../../replicator/plan/contract.ts';
+import { DEFAULT_POLICY } from '../../replicator/plan/policy.ts';
+import type { StatusReport } from '../status/status-report.ts';
+
+const MS_PER_SECOND = 1000;
+
+export interface PlanAssumptions {
+  /** Share of time that the volume's data may be unavailable, 0..1. */
+  readonly targetUnavailability: number;
+  /** Share of time that a node is away, 0..1. */
+  readonly nodeUnavailability: number;
+  readonly bytesPerSecond: number;
+}
+
+/** What the volume would look like without the event. */
+export function planRequest(report: StatusReport, assumed: PlanAssumptions): PlanRequest {
+  const nodes = report.nodes.map(
+    ({ id, usedBytes, capacityBytes }): PlanNode => ({
+      id,
+      domain: String(id),
+      capacityBytes,
+      freeBytes: Math.max(0, capacityBytes - usedBytes),
+      unavailability: assumed.nodeUnavailability,
+      role: 'member',
+    }),
+  );
+  const { data: dataFragments, parity: parityFragments } = report.redundancy;
+  const ids = nodes.map(({ id }) => id);
+  const dataBytes = report.capacity.usedBytes;
+  const segments = Math.ceil(dataBytes / (FULL_SEGMENT_BLOCKS * BLOCK_BYTES));
+  const bytesPerMs = assumed.bytesPerSecond / MS_PER_SECOND;
+  return {
+    nodes,
+    classes: [{ nodes: ids, dataFragments, parityFragments, segments, dataBytes }],
+    current: { dataFragments, parityFragments, groups: [ids] },
+    policy: {
+      ...DEFAULT_POLICY,
+      minParity: Math.min(DEFAULT_POLICY.minParity, parityFragments),
+      targetUnavailability: assumed.targetUnavailability,
+      backgroundBytesPerMs: bytesPerMs,
+      rebuildBytesPerMs: bytesPerMs,
+    },
+  };
+}
+
+/** `count` nodes more, like the mean of those that are there and empty. */
+export function joining(request: PlanRequest, count: number): PlanEvent {
+  const { nodes } = request;
+  const last = Math.max(...nodes.map(({ id }) => id));
+  const capacityBytes = nodes.reduce((sum, node) => sum + node.capacityBytes, 0) / nodes.length;
+  const unavailability = nodes[0]?.unavailability ?? 0;
+  return {
+    kind: 'join',
+    nodes: Array.from({ length: count }, (_, index) => ({
+      id: last + 1 + index,
+      domain: String(last + 1 + index),
+      capacityBytes,
+      freeBytes: capacityBytes,
+      unavailability,
+      role: 'member',
+    })),
+  };
+}
