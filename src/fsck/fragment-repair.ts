@@ -3,13 +3,18 @@
  * comes out has to fit the extents, as far as the other data fragments' headers allow to tell; what does not is not stored.
  */
 import type { SegmentRecord } from '../format/segment-record.ts';
+import type { FragmentClaims } from '../log/fragment-claims.ts';
 import { repairFragment } from '../maintenance/fragment-repair.ts';
 import type { NodeCalls } from '../maintenance/node-calls.ts';
 import { RepairMemory } from '../maintenance/repair-memory.ts';
 import { payloadBytes, SegmentSources } from '../maintenance/segment-source.ts';
+import type { Timers } from '../platform/platform.ts';
 import type { CheckContext } from './check-context.ts';
 import type { FragmentState } from './check-fragments.ts';
 import { checksumTerm } from './segment-index.ts';
+
+const CLAIM_ATTEMPTS = 600;
+const CLAIM_PAUSE_MS = 50;
 
 export interface BrokenFragment {
   readonly record: SegmentRecord;
@@ -27,7 +32,7 @@ export async function rebuildFragment(
 ): Promise<boolean> {
   const { record, position, bad } = broken;
   const { platform, links, metadata, claims } = context.volume;
-  if (claims?.hold(record.segmentId) === false) return false;
+  if (claims !== undefined && !(await held(claims, record.segmentId, platform.timers))) return false;
   const sources = new SegmentSources(platform, links, calls);
   try {
     const memory = new RepairMemory(platform.memory);
@@ -40,6 +45,15 @@ export async function rebuildFragment(
     sources.close();
     claims?.release(record.segmentId);
   }
+}
+
+/** Whoever works on the segment is waited for: it may well be repairing the same fragment. */
+async function held(claims: FragmentClaims, segmentId: number, timers: Timers): Promise<boolean> {
+  for (let attempt = 0; !claims.hold(segmentId); attempt++) {
+    if (attempt === CLAIM_ATTEMPTS) return false;
+    await timers.sleep(CLAIM_PAUSE_MS);
+  }
+  return true;
 }
 
 /** The node that is to hold it, then others with room, those with the most first. */

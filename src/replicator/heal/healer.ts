@@ -185,6 +185,7 @@ export class Healer {
 
   async #work(): Promise<void> {
     this.#progress.restart();
+    const before = this.#healed;
     try {
       while (!this.#closed && !this.#paused) {
         const batch = this.#parts.places.endangered(
@@ -201,6 +202,8 @@ export class Healer {
       if (!(error instanceof MetadataUnavailable)) throw error;
       this.#platform.log.warn('healing-interrupted', { why: error.message });
     }
+    const segments = this.#healed - before;
+    if (segments > 0) this.#platform.log.info('healed', { segments, bytes: this.#progress.doneBytes });
     if (this.#closed || this.#retry !== undefined) return;
     // What was put off, and what the metadata could not take.
     this.#retry = this.#platform.timers.after(RETRY_MS, () => {
