@@ -191,6 +191,8 @@ export class Cleaner {
       this.#running = false;
       this.#choices = [];
     }
+    const { cleanedSegments, movedBlocks, reclaimableBlocks } = this.statistics();
+    this.#platform.log.debug('cleaning-paused', { cleanedSegments, movedBlocks, reclaimableBlocks });
     if (!this.#closed) this.#flushSoon();
   }
 

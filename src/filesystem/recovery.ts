@@ -19,6 +19,8 @@ export async function recoverInline(
     if (committed === undefined) continue;
     metadata.mapBlocks(inode, fileBlock, 1, map);
     if (map.segmentIds[0] !== segmentId || map.blockIndexes[0] !== blockIndex) continue;
-    await writes.appendBlocks(inodes.add(committed), fileBlock, bytes);
+    const state = inodes.add(committed);
+    // Held while it waits for room: the commit of earlier blocks would forget a state that nobody uses.
+    await inodes.exclusive(state, () => writes.appendBlocks(state, fileBlock, bytes));
   }
 }

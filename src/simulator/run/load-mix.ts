@@ -15,6 +15,11 @@ export function fillAndDelete(_dice: Dice): Workload {
   return new FillWorkload();
 }
 
+/** Enough for small nodes to be written over several times. */
+export function overwriteAll(_dice: Dice): Workload {
+  return new OverwriteWorkload('overwrite-all', { regionBlocks: 500, mostBlocks: 32 });
+}
+
 const usual: readonly (() => Workload)[] = [
   () => new AppendWorkload(),
   () => new BankWorkload(),

@@ -5,7 +5,7 @@ import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
 import type { FaultWeights } from './fault-schedule.ts';
-import { fillAndDelete, randomPosix, standardMix } from './load-mix.ts';
+import { fillAndDelete, overwriteAll, randomPosix, standardMix } from './load-mix.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -78,6 +78,16 @@ export const scenarios: readonly Scenario[] = [
     faultIntervalMs: 2_500,
     allowed: { beyondParity: false, fullDisks: true },
     workloads: (dice) => [fillAndDelete(dice), randomPosix(dice)],
+  },
+  {
+    ...usual,
+    name: 'cleaning',
+    about: 'a small volume that is overwritten again and again, so that the cleaner is always at work',
+    shape: { capacityBytes: 3 * MIB },
+    faults: { ...PROCESS_FAULTS, 'slow-disk': 1, 'take-over': 0.5 },
+    faultIntervalMs: 2_000,
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [overwriteAll(dice), randomPosix(dice)],
   },
   {
     ...usual,
