@@ -58,6 +58,7 @@ function addTo(batch: Batch, { key, value }: ReplicaOperation): void {
   else batch.put(asBuffer(key), asBuffer(value));
 }
 
+const WRITE_BUFFER_BYTES = 2 * MIB;
 const NOTHING: ReplicaState = { complete: false, appliedSequence: 0 };
 /** Operations that are put into a batch before other work gets its turn. */
 const SLICE = 1000;
@@ -65,14 +66,17 @@ const SLICE = 1000;
 export class ReplicaStore {
   readonly database: Database;
   readonly #platform: Platform;
+  readonly #directory: string;
   #state: ReplicaState;
   /** Next page of the snapshot being installed. */
   #nextPage: number | undefined;
   #busy = false;
   #damaged = false;
+  #failed = false;
 
-  private constructor(platform: Platform, database: Database, state: ReplicaState) {
+  private constructor(platform: Platform, directory: string, database: Database, state: ReplicaState) {
     this.#platform = platform;
+    this.#directory = directory;
     this.database = database;
     this.#state = state;
   }
@@ -83,15 +87,12 @@ export class ReplicaStore {
     const open = () =>
       platform.databases.open(directory, {
         cacheBytes: options.cacheBytes ?? 4 * MIB,
-        writeBufferBytes: options.writeBufferBytes ?? 2 * MIB,
+        writeBufferBytes: options.writeBufferBytes ?? WRITE_BUFFER_BYTES,
       });
     let database: Database | undefined;
     try {
       database = await open();
-      const stored = database.getSync(replicaStateKey);
-      const state =
-        stored === undefined ? NOTHING : decodeStoredReplicaState(stored, platform.kernels.crc32c);
-      return new ReplicaStore(platform, database, state);
+      return new ReplicaStore(platform, directory, database, storedState(platform, database));
     } catch (error) {
       if (error instanceof UnknownVersion) {
         await database?.close();
@@ -103,7 +104,7 @@ export class ReplicaStore {
       platform.log.warn('replica-damaged', { directory, why: error.message });
       await database?.close();
       await platform.databases.destroy(directory);
-      return new ReplicaStore(platform, await open(), NOTHING);
+      return new ReplicaStore(platform, directory, await open(), NOTHING);
     }
   }
 
@@ -113,6 +114,29 @@ export class ReplicaStore {
 
   get state(): ReplicaState {
     return this.#state;
+  }
+
+  /** A write failed, so all others fail as well until `mend`. Reads go on. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /**
+   * Opens the database anew, which is what makes it take writes again after one that failed. That takes some space itself: rejects without.
+   * Nothing may be reading; views and gathered checkpoints are closed by it.
+   */
+  async mend(): Promise<void> {
+    await this.#exclusively(async () => {
+      const { freeBytes } = await this.#platform.disk.space(this.#directory);
+      if (freeBytes < 2 * WRITE_BUFFER_BYTES)
+        throw new MachineError('ENOSPC', 'no space to reopen the replica');
+      await this.database.close();
+      await this.database.open();
+      // The write that failed may be there all the same.
+      this.#state = storedState(this.#platform, this.database);
+      this.#nextPage = undefined;
+      this.#failed = false;
+    });
   }
 
   /**
@@ -214,6 +238,9 @@ export class ReplicaStore {
     try {
       await run();
       if (this.#damaged && this.#state.complete) await this.#write([], NOTHING);
+    } catch (error) {
+      this.#failed = true;
+      throw error;
     } finally {
       this.#busy = false;
     }
@@ -245,7 +272,7 @@ export class ReplicaStore {
   /** The state as it is now; undefined when it is not complete. */
   openView(): ReplicaView | undefined {
     const { complete, appliedSequence } = this.#state;
-    if (!complete || this.#busy) return undefined;
+    if (!complete || this.#busy || this.database.status !== 'open') return undefined;
     const snapshot = this.database.snapshot();
     return {
       appliedSequence,
@@ -266,6 +293,12 @@ export class ReplicaStore {
   async close(): Promise<void> {
     await this.database.close();
   }
+}
+
+/** Throws FormatError for a damaged one, and UnknownVersion. */
+function storedState(platform: Platform, database: Database): ReplicaState {
+  const stored = database.getSync(replicaStateKey);
+  return stored === undefined ? NOTHING : decodeStoredReplicaState(stored, platform.kernels.crc32c);
 }
 
 async function readPage(

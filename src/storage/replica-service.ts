@@ -88,6 +88,7 @@ export class ReplicaService {
 
   async #begin({ fromSequence, toSequence, term }: CheckpointPart): Promise<void> {
     if (toSequence < fromSequence) throw new ReplicaConflict('a checkpoint goes forward');
+    await this.#mend();
     const dropped = this.#gathering;
     const checkpoint = this.#store.gatherCheckpoint();
     this.#gathering = { fromSequence, toSequence, term, checkpoint, bytes: 0, nextPart: 0 };
@@ -159,6 +160,7 @@ export class ReplicaService {
   async install(request: SnapshotInstallRequest): Promise<void> {
     switch (request.phase) {
       case 'begin':
+        await this.#mend();
         await this.#store.beginInstall();
         break;
       case 'page':
@@ -170,9 +172,25 @@ export class ReplicaService {
     }
   }
 
-  async close(): Promise<void> {
+  /** Whatever was wrong with the disk may be over. Who reads a snapshot starts over. */
+  async #mend(): Promise<void> {
+    if (!this.#store.failed) return;
+    await this.#letGo();
+    try {
+      await this.#store.mend();
+    } catch (error) {
+      if (error instanceof ReplicaConflict) throw error;
+      throw new StorageError({ reason: 'ioError' }, `the replica cannot be written: ${String(error)}`);
+    }
+  }
+
+  async #letGo(): Promise<void> {
     for (const viewId of [...this.#views.keys()]) await this.#closeView(viewId);
     await this.#drop();
+  }
+
+  async close(): Promise<void> {
+    await this.#letGo();
     await this.#store.close();
   }
 }
