@@ -7,7 +7,8 @@
  * - The own store comes last: while this primary lives and after its crash, no member's replica is behind it. A replica ahead of it takes
  *   the next batch all the same, since that holds final values of everything that changed since the own store's sequence.
  * - A replica that cannot take the batch (new, lost, behind) gets a snapshot of the own store instead.
- * - The journal is trimmed when all of that is done.
+ * - The journal is trimmed when all of that is done, but not on a member whose replica did not come along: each member can bring back all
+ *   of the state alone.
  *
  * Everything runs in slices, so no turn of the event loop is held up for long; new changes go to the next generation meanwhile.
  */
@@ -41,6 +42,8 @@ const SLICE = 500;
 const RETRY_MS = 200;
 
 type Part = readonly ReplicaOperation[];
+/** `behind`: the replica needs a snapshot. */
+type Outcome = 'done' | 'behind' | 'failed';
 
 export class Checkpointer {
   readonly #platform: Platform;
@@ -127,12 +130,20 @@ export class Checkpointer {
     const { parts, lengthBytes } = await this.#encode();
     await this.#committed(toSequence);
     const members = [...journal.members];
-    const behind = lengthBytes <= MAX_BATCH_BYTES ? await this.#send(members, toSequence, parts) : members;
+    const outcomes =
+      lengthBytes <= MAX_BATCH_BYTES
+        ? await this.#send(members, toSequence, parts)
+        : members.map(() => 'behind' as const);
     await this.#store.applyCheckpoint(fromSequence, toSequence, parts.flat());
-    for (const member of behind) await this.#refill(member);
+    const level = new Set<number>();
+    for (const [index, member] of members.entries()) {
+      const outcome = outcomes[index]!;
+      if (outcome === 'behind' ? await this.#refill(member) : outcome === 'done')
+        level.add(member.client.nodeId);
+    }
     await this.#slices(this.#state.thaw());
     journal.retained.trim(toSequence);
-    for (const member of journal.members) this.#trim(member, toSequence);
+    for (const member of journal.members) if (level.has(member.client.nodeId)) this.#trim(member, toSequence);
   }
 
   /** However long it takes: the frozen generation has no other way down. */
@@ -180,11 +191,11 @@ export class Checkpointer {
     }
   }
 
-  /** Returns the members whose replica could not take it and that need a snapshot. */
-  async #send(members: readonly Member[], toSequence: number, parts: readonly Part[]): Promise<Member[]> {
+  /** What became of it on each member. */
+  #send(members: readonly Member[], toSequence: number, parts: readonly Part[]): Promise<Outcome[]> {
     const { appliedSequence } = this.#store.state;
-    const outcomes = await Promise.all(
-      members.map(async (member) => {
+    return Promise.all(
+      members.map(async (member): Promise<Outcome> => {
         try {
           const replica = await member.client.replicaState();
           if (!replica.complete || replica.appliedSequence < appliedSequence) return 'behind';
@@ -200,7 +211,6 @@ export class Checkpointer {
         }
       }),
     );
-    return members.filter((_, index) => outcomes[index] === 'behind');
   }
 
   /** From the beginning again when the term changed under way: a replica takes the parts of one term. */
@@ -226,12 +236,15 @@ export class Checkpointer {
     }
   }
 
-  async #refill(member: Member): Promise<void> {
+  /** False: it failed. */
+  async #refill(member: Member): Promise<boolean> {
     try {
       await installSnapshot(member.client, this.#journal.term, this.#store);
+      return true;
     } catch (error) {
       if (!isMemberFailure(error)) throw error;
       this.#journal.fail(member, error);
+      return false;
     }
   }
 

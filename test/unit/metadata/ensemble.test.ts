@@ -290,6 +290,21 @@ test('a member whose replica is lost gets a snapshot with the next checkpoint', 
   expect(alone.lookup(1, 'b')).toBeDefined();
 });
 
+test('a member whose replica cannot be written keeps its journal, and can bring back the state alone', async () => {
+  const manager = await open();
+  create(manager, 'a');
+  await manager.sync();
+  const [, second] = members(manager);
+  const { refuse } = cluster.node(second!);
+  refuse.set(rpcMethods.checkpointApply, rpcStatus.ioError);
+  await managers.pop()!.close();
+  refuse.clear();
+  expect(cluster.node(second!).journal.state()).toMatchObject({ firstSequence: 1 });
+  for (const other of members(manager)) if (other !== second) await cluster.node(other).kill();
+  const alone = await open({ directory: 'elsewhere' });
+  expect(alone.lookup(1, 'a')).toBeDefined();
+});
+
 test('members that crashed with the checkpoint applied by some of them are brought level', async () => {
   const manager = await open();
   create(manager, 'a');
