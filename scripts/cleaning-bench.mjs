@@ -1,5 +1,5 @@
 // What cleaning costs users, on a real volume: the rate of random overwrites when the volume is empty and when it is 85 % full, for as long as asked, and the
-// latency of a 4 KiB fsync with the cleaner at rest and at full work.
+// latency of a 4 KiB fsync alone, beside such overwrites, and beside them with the cleaner at full work.
 //
 //   node scripts/cleaning-bench.mjs [--state DIRECTORY] [--capacity 512M] [--nodes 5] [--seconds 30] [--block 4k]
 //
@@ -74,6 +74,26 @@ function syncLatency(name) {
   return job.sync.lat_ns.percentile['99.000000'] / 1e6;
 }
 
+/** The same while a file is overwritten at random as fast as it goes. */
+async function syncLatencyUnder(filename, bytes) {
+  const busy = spawn(
+    'fio',
+    [
+      '--name=busy',
+      `--directory=${mountPoint}`,
+      '--thread',
+      ...overwrite(bytes, filename),
+      `--runtime=${seconds + 30}`,
+    ],
+    { stdio: 'ignore' },
+  );
+  await new Promise((resolve) => setTimeout(resolve, 5_000));
+  const p99Ms = syncLatency(`sync-beside-${filename}`);
+  busy.kill();
+  await new Promise((resolve) => busy.once('close', resolve));
+  return p99Ms;
+}
+
 function residentMiB() {
   const { mounts } = JSON.parse(run('status', '--json'));
   const status = readFileSync(`/proc/${mounts[0].pid}/status`, 'utf8');
@@ -87,32 +107,24 @@ try {
   const smallBytes = Math.floor(totalBytes / 10 / 2 ** 20) * 2 ** 20;
   fio('prepare', '--filename=few', '--rw=write', '--bs=1m', `--size=${smallBytes}`, '--end_fsync=1');
   const empty = fio('empty', ...overwrite(smallBytes, 'few')).write.iops;
-  const restMs = syncLatency('sync-at-rest');
+  const aloneMs = syncLatency('sync-alone');
+  // The same load as later, and nothing to clean.
+  const loadMs = await syncLatencyUnder('few', smallBytes);
   const bigBytes = Math.floor((totalBytes * FULL - smallBytes) / 2 ** 20) * 2 ** 20;
   fio('fill', '--filename=many', '--rw=write', '--bs=1m', `--size=${bigBytes}`, '--end_fsync=1');
   const before = residentMiB();
   const rounds = [];
   for (let round = 0; round < 3; round++) rounds.push(fio('full', ...overwrite(bigBytes, 'many')).write.iops);
   const after = residentMiB();
-  const busy = spawn(
-    'fio',
-    [
-      '--name=busy',
-      `--directory=${mountPoint}`,
-      '--thread',
-      ...overwrite(bigBytes, 'many'),
-      `--runtime=${seconds + 30}`,
-    ],
-    { stdio: 'ignore' },
-  );
-  await new Promise((resolve) => setTimeout(resolve, 5_000));
-  const workMs = syncLatency('sync-at-work');
-  busy.kill();
-  await new Promise((resolve) => busy.once('close', resolve));
+  const workMs = await syncLatencyUnder('many', bigBytes);
   const { cleaning } = JSON.parse(run('status', '--json'));
   const result = {
     ...{ totalBytes, emptyIops: empty, fullIops: rounds, ratio: Math.min(...rounds) / empty },
-    ...{ syncP99AtRestMs: restMs, syncP99AtWorkMs: workMs, residentMiB: [before, after], cleaning },
+    ...{
+      syncP99Ms: { alone: aloneMs, besideOverwrites: loadMs, besideOverwritesAndCleaner: workMs },
+      residentMiB: [before, after],
+      cleaning,
+    },
   };
   process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
 } finally {

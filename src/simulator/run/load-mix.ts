@@ -16,8 +16,8 @@ export function fillAndDelete(_dice: Dice): Workload {
 }
 
 /** Enough for small nodes to be written over several times. */
-export function overwriteAll(_dice: Dice): Workload {
-  return new OverwriteWorkload('overwrite-all', { regionBlocks: 500, mostBlocks: 32 });
+export function overwriteAll(name: string): Workload {
+  return new OverwriteWorkload(name, { regionBlocks: 200, mostBlocks: 48 });
 }
 
 const usual: readonly (() => Workload)[] = [

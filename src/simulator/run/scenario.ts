@@ -87,7 +87,7 @@ export const scenarios: readonly Scenario[] = [
     faults: { ...PROCESS_FAULTS, 'slow-disk': 1, 'take-over': 0.5 },
     faultIntervalMs: 2_000,
     allowed: { beyondParity: false, fullDisks: true },
-    workloads: (dice) => [overwriteAll(dice), randomPosix(dice)],
+    workloads: (dice) => [...['first', 'second', 'third'].map(overwriteAll), randomPosix(dice)],
   },
   {
     ...usual,
