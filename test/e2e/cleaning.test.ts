@@ -28,6 +28,7 @@ test('a small volume is overwritten at random several times its size, and every 
         '--filename=file',
         `--size=${bytes}`,
         '--bs=64k',
+        '--verify_state_save=0',
         ...flags,
       ],
       { encoding: 'utf8' },

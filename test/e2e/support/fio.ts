@@ -12,6 +12,7 @@ export function startFio(directory: string, ...flags: string[]): FioRun {
     `--directory=${directory}`,
     '--verify=crc32c',
     '--verify_fatal=1',
+    '--verify_state_save=0',
     ...flags,
   ];
   const child = spawn('fio', args, { stdio: ['ignore', 'pipe', 'pipe'] });
