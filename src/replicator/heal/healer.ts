@@ -129,9 +129,9 @@ export class Healer {
   }
 
   #state(count: RedundancyCount, left: number): HealStatus['state'] {
+    if (this.#working !== undefined) return 'running';
     if (count.degradedSegments === 0) return 'idle';
     if (this.#paused) return 'paused';
-    if (this.#working !== undefined) return 'running';
     return left > 0 ? 'stuck' : 'waiting';
   }
 

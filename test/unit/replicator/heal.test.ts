@@ -27,7 +27,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 const heal = () => world.volume!.upkeep.heal();
-const isWhole = () => heal().degradedSegments === 0;
+const isWhole = () => heal().degradedSegments === 0 && heal().state === 'idle';
 const isCompared = () => heal().inventoryDone;
 
 async function healNow(): Promise<void> {
