@@ -47,14 +47,17 @@ async function loaded(served: Served, workload: Workload, options: LoadOptions):
   return load;
 }
 
-describe.each(Object.entries(workloads))('the workload %s', (name, make) => {
+describe.each(Object.entries(workloads))('the workload %s', (_name, make) => {
   it('agrees with the model', async () => {
     const served = { fileSystem: new MemoryFileSystem() as FileSystem };
     await loaded(served, make(), { seed: 1, operations: 800 });
   });
+});
 
-  // The stand-ins give no space back.
-  it.skipIf(name === 'fill')('finds nothing wrong with what a crash may leave', async () => {
+// The stand-ins give no space back, which the workload 'fill' waits for.
+const crashable = Object.entries(workloads).filter(([name]) => name !== 'fill');
+describe.each(crashable)('the workload %s', (_name, make) => {
+  it('finds nothing wrong with what a crash may leave', async () => {
     let crashes = 0;
     for (let seed = 1; seed <= SEEDS; seed++) {
       const world = await World.open(smallWorld(seed));
