@@ -42,10 +42,15 @@ export class Ensemble {
   #changing: Promise<void> | undefined;
   #joining: readonly Member[] = [];
   #coordinatorIsAway = false;
-  #coordinatorMissedMs = Number.NEGATIVE_INFINITY;
+  /** When nobody could be blamed but the coordinator, or a node was being filled, for the last time. */
+  #excusedMs = Number.NEGATIVE_INFINITY;
+  #filling = 0;
+  #lacksMembers = false;
+  /** Who waits for the end of the attempt under way. */
+  readonly #attempts: (() => void)[] = [];
   trouble: MetadataUnavailable | undefined;
-  /** Called when an ensemble was formed. */
-  onFormed: () => void = () => undefined;
+  /** Called when an ensemble was formed, or none of its members was found. */
+  onAttempt: () => void = () => undefined;
   onDeposed: (deposed: Deposed) => void = () => undefined;
 
   constructor(
@@ -90,6 +95,15 @@ export class Ensemble {
     return this.#startChange();
   }
 
+  /** Forms an ensemble with one more member. False if the member could not be brought up to date, though the change may still be under way. */
+  async join(member: Member): Promise<boolean> {
+    void this.change([member]);
+    while (this.#joining.includes(member) && this.journal.stopped === undefined) {
+      await new Promise<void>((resolve) => this.#attempts.push(resolve));
+    }
+    return this.journal.members.includes(member);
+  }
+
   #startChange(): Promise<void> {
     this.#changing ??= this.#change().finally(() => {
       this.#changing = undefined;
@@ -119,31 +133,63 @@ export class Ensemble {
     try {
       for (;;) {
         await this.journal.quiesce();
-        if (this.journal.stopped !== undefined || (await this.#tryChange())) break;
+        if (this.journal.stopped !== undefined) break;
+        const isChanged = await this.#tryChange();
+        this.#tellAttempt();
+        if (isChanged) break;
         await timers.sleep(RETRY_MS);
       }
     } finally {
       timer.cancel();
+      this.#tellAttempt();
     }
+  }
+
+  #tellAttempt(): void {
+    for (const resolve of this.#attempts.splice(0)) resolve();
   }
 
   /**
    * How much longer nothing fails, though there is no ensemble. A coordinator that is away is no loss of nodes: while one of the members can be
-   * reached, whoever waits goes on waiting until it is back.
+   * reached, whoever waits goes on waiting until it is back, and has the whole time for the change from then on.
    */
   #patienceMs(): number {
     const { clock } = this.#options.platform;
-    if (![...this.journal.members, ...this.#joining].some((member) => member.client.isUp)) return 0;
-    if (this.#coordinatorIsAway) this.#coordinatorMissedMs = clock.monotonicMs();
-    return this.#coordinatorMissedMs + TROUBLE_AFTER_MS - clock.monotonicMs();
+    const isAnyUp = [...this.journal.members, ...this.#joining].some((member) => member.client.isUp);
+    if (this.#filling === 0 && !isAnyUp) return 0;
+    if (this.#filling > 0 || this.#coordinatorIsAway) this.#excuse();
+    return this.#excusedMs + TROUBLE_AFTER_MS - clock.monotonicMs();
+  }
+
+  #excuse(): void {
+    this.#excusedMs = this.#options.platform.clock.monotonicMs();
+  }
+
+  /** The last attempt found none of the members: only nodes that are filled anew can go on. */
+  get lacksMembers(): boolean {
+    return this.#lacksMembers && !this.journal.isRunning;
+  }
+
+  /** While a node is filled that is to join, whoever waits goes on waiting. */
+  async whileFilling<T>(work: Promise<T>): Promise<T> {
+    this.#filling++;
+    try {
+      return await work;
+    } finally {
+      this.#filling--;
+      this.#excuse();
+    }
   }
 
   /** Every call to the coordinator. It counts as away from before it is asked until it answers. */
   async #asked<T>(call: Promise<T>): Promise<T> {
+    const { clock } = this.#options.platform;
     const wasAway = this.#coordinatorIsAway;
+    const askedMs = clock.monotonicMs();
     this.#coordinatorIsAway = true;
     try {
       const answer = await call;
+      if (wasAway || clock.monotonicMs() - askedMs > RETRY_MS) this.#excuse();
       this.#coordinatorIsAway = false;
       return answer;
     } catch (error) {
@@ -165,12 +211,17 @@ export class Ensemble {
       if (entry === undefined) return true;
       const ready = await this.#bringUp([...journal.members, ...joining], lastSequence);
       if (journal.stopped !== undefined) return true;
-      this.#joining = this.#joining.filter((member) => !joining.includes(member));
-      if (ready.length === 0) return false;
+      this.#joining = this.#joining.filter((member) => !joining.includes(member) || ready.includes(member));
+      this.#lacksMembers = ready.length === 0;
+      if (this.#lacksMembers) {
+        this.onAttempt();
+        return false;
+      }
       const term = journal.term + 1;
       if (!(await this.#claim(entry, term, ready))) return false;
       journal.term = term;
       journal.members = ready;
+      this.#joining = this.#joining.filter((member) => !ready.includes(member));
       if (!(await this.#fence(ready, term))) return false;
       this.trouble = undefined;
       journal.resume(term, ready, lastSequence);
@@ -178,7 +229,7 @@ export class Ensemble {
         term,
         members: ready.map((member) => member.client.nodeId).join(','),
       });
-      this.onFormed();
+      this.onAttempt();
       return true;
     } catch (error) {
       if (!(error instanceof CoordinatorUnavailable)) throw error;

@@ -2,6 +2,8 @@
  * Brings the ensemble back to its size and its replicas back to completeness: when members are missing and other nodes live, it fills a node with a
  * snapshot and the entries since, and lets it join; a member whose replica lost its contents gets a snapshot. One node at a time, in the
  * background; what fails is tried again when a link changes or after a while.
+ *
+ * It does so too when no member is left: the primary holds every entry itself, so nodes that are filled by it can go on without any of the old ones.
  */
 import type { Coordinator } from '../cluster/coordinator.ts';
 
@@ -45,7 +47,7 @@ export class Recruiter {
   constructor(parts: RecruiterParts) {
     this.#parts = parts;
     this.#unsubscribe = parts.links.onChange(() => this.check());
-    parts.ensemble.onFormed = () => this.check();
+    parts.ensemble.onAttempt = () => this.check();
     this.#damaged = new Set(parts.damagedReplicas);
     const { platform, coordinator, ensemble } = parts;
     this.#watch = new EnsembleWatch({ platform, coordinator, ensemble, onReport: () => this.check() });
@@ -83,7 +85,9 @@ export class Recruiter {
   #candidate(): number | undefined {
     const { links, ensemble, size } = this.#parts;
     const live = [...links.links.values()].filter((link) => link.state === 'up');
-    const current = ensemble.journal.members.map((member) => member.client.nodeId);
+    const current = ensemble.lacksMembers
+      ? []
+      : ensemble.journal.members.map((member) => member.client.nodeId);
     const missing = size() - current.length;
     if (missing <= 0) return undefined;
     const reachable = live.map(({ id, domain, freeBytes }) => ({ id, domain, freeBytes }));
@@ -92,8 +96,9 @@ export class Recruiter {
 
   #next(): void {
     const nodeId = this.#candidate();
-    if (!this.#parts.ensemble.journal.isRunning) return;
-    const incomplete = this.#incomplete();
+    const { ensemble } = this.#parts;
+    if (!ensemble.journal.isRunning && !ensemble.lacksMembers) return;
+    const incomplete = ensemble.lacksMembers ? undefined : this.#incomplete();
     if (nodeId !== undefined) this.#run(this.#recruit(nodeId), 'journal-member-joined', nodeId);
     else if (incomplete !== undefined) {
       this.#run(this.#refill(incomplete), 'replica-refilled', incomplete.client.nodeId);
@@ -138,9 +143,8 @@ export class Recruiter {
     const release = await checkpointer.hold();
     try {
       const member = ensemble.member(nodeId);
-      await this.#fill(member);
-      await ensemble.change([member]);
-      if (!ensemble.journal.members.includes(member)) {
+      await ensemble.whileFilling(this.#fill(member));
+      if (!(await ensemble.join(member))) {
         throw new MemberError('unreachable', `node ${nodeId} did not keep up`);
       }
     } finally {

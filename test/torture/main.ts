@@ -12,6 +12,7 @@ import { TortureVolume } from './volume.ts';
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 64;
 const EXIT_INTERRUPTED = 130;
+const LOG_TAIL_LINES = 60;
 
 const replay = ({ mode, seconds, seed, nodes, parity }: TortureOptions): string =>
   `npm run torture --${mode === 'faults' ? '' : ` --${mode}`} --seconds ${seconds} --seed ${seed} --nodes ${nodes} --parity ${parity}`;
@@ -40,6 +41,9 @@ async function main(options: TortureOptions): Promise<number> {
   } catch (error) {
     keptLogs = `${volume.base}-failed`;
     log.say(`failed: ${error instanceof Error ? error.stack : String(error)}`);
+    for (const name of ['mount', 'supervisor']) {
+      log.say(`the end of ${name}.log:\n${volume.logTail(name, LOG_TAIL_LINES)}`);
+    }
     log.say(`logs are kept in ${keptLogs}; once more: ${replay(options)}`);
     return EXIT_FAILED;
   } finally {

@@ -3,7 +3,16 @@
  * pid file, and what is left of it all in the end.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { liveProcess, type ProcessIdentity, signal } from '../../src/cli/process/process-file.ts';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
@@ -112,6 +121,13 @@ export class TortureVolume {
   }
 
   /** Ends everything, however bad it looks. Logs survive if `keepLogs` says where. */
+  /** The last lines of a process's log, for a report on a machine whose files are gone later. */
+  logTail(name: string, lines: number): string {
+    const path = join(this.layout.logDirectory, `${name}.log`);
+    if (!existsSync(path)) return '';
+    return readFileSync(path, 'utf8').split('\n').slice(-lines).join('\n');
+  }
+
   async destroy(keepLogs: string | undefined): Promise<void> {
     for (const name of this.processNames) this.signal(name, 'SIGCONT');
     await this.tartan('down', '--force');

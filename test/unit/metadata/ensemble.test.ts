@@ -182,6 +182,39 @@ test('while the coordinator is away a lost member makes calls wait, and none fai
   expect(members(manager)).not.toContain(ids[0]);
 });
 
+test('a coordinator that was away leaves the whole time for a change that takes long then', async () => {
+  const manager = await open();
+  const [first, second] = members(manager);
+  const { get } = cluster.coordinator;
+  // As a supervisor that is frozen: the call is answered when it goes on, not refused.
+  const outage = vi.spyOn(cluster.coordinator, 'get').mockImplementationOnce(async (key) => {
+    await new Promise((resolve) => setTimeout(resolve, 2600));
+    return get.call(cluster.coordinator, key);
+  });
+  cluster.node(first!).cut();
+  create(manager, 'waits');
+  const synced = manager.sync();
+  await until(() => outage.mock.calls.length > 0);
+  // Its time-out of a second takes the change beyond the three seconds since it began.
+  cluster.node(second!).ignore.add(rpcMethods.journalFence);
+  await synced;
+  expect(members(manager)).not.toContain(second);
+});
+
+test('a primary whose members are all lost goes on with nodes that held nothing', async () => {
+  const manager = await open();
+  create(manager, 'before');
+  await manager.sync();
+  const lost = members(manager);
+  for (const id of lost) cluster.node(id).cut();
+  create(manager, 'after');
+  await manager.sync();
+  await until(() => members(manager).length === 2);
+  expect(members(manager).filter((id) => lost.includes(id))).toEqual([]);
+  const elsewhere = await open({ directory: 'elsewhere' });
+  for (const name of ['before', 'after']) expect(elsewhere.lookup(1, name)).toBeDefined();
+});
+
 test('an own view that is lost is copied from a member, journal entries on top', async () => {
   const old = await open();
   create(old, 'checkpointed');
