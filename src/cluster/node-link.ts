@@ -57,6 +57,10 @@ export class Link implements NodeLink {
   #slowSinceMs = 0;
   #closed = false;
   #failedAttempts = 0;
+  /** An attempt to connect is under way, its first ping included. */
+  #connecting = false;
+  /** Who waits for its outcome. */
+  readonly #triers: ((isConnected: boolean) => void)[] = [];
 
   constructor(
     platform: Platform,
@@ -92,6 +96,23 @@ export class Link implements NodeLink {
     void this.#connect();
   }
 
+  /** Does not wait for the next attempt to connect. True if the node answers. */
+  tryNow(): Promise<boolean> {
+    if (this.#state !== 'down') return Promise.resolve(true);
+    if (this.#closed) return Promise.resolve(false);
+    const outcome = new Promise<boolean>((resolve) => this.#triers.push(resolve));
+    if (!this.#connecting) {
+      this.#nextTimer?.cancel();
+      void this.#connect();
+    }
+    return outcome;
+  }
+
+  #tried(isConnected: boolean): void {
+    this.#connecting = false;
+    for (const resolve of this.#triers.splice(0)) resolve(isConnected);
+  }
+
   /** The coordinator has a new record. Another address means another connection. */
   update(record: NodeRecord): void {
     const moved = record.address !== this.#record.address;
@@ -117,6 +138,7 @@ export class Link implements NodeLink {
 
   async #connect(): Promise<void> {
     const attempt = ++this.#attempt;
+    this.#connecting = true;
     const { key, slab } = this.#options;
     const address = parseAddress(this.#record.address);
     try {
@@ -141,6 +163,7 @@ export class Link implements NodeLink {
         this.#platform.log.warn('node-refuses-connection', { node: this.id, reason: error.message });
       }
       this.#failedAttempts++;
+      this.#tried(false);
       this.#retryLater();
     }
   }
@@ -160,6 +183,7 @@ export class Link implements NodeLink {
 
   #drop(): void {
     this.#attempt++;
+    this.#tried(false);
     this.#nextTimer?.cancel();
     this.#slowTimer?.cancel();
     this.#pingSentMs = undefined;
@@ -206,6 +230,7 @@ export class Link implements NodeLink {
     const recovered = sentMs >= this.#slowSinceMs && heldMs >= SLOW_HOLD_MS;
     this.#nextTimer = this.#platform.timers.after(this.#options.pingIntervalMs, () => this.#ping());
     if (this.#state === 'down' || (this.#state === 'slow' && recovered)) this.#setState('up');
+    this.#tried(true);
   }
 
   #watchForSlow(delayMs: number): void {

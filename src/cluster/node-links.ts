@@ -76,6 +76,15 @@ class Links implements NodeLinks {
     }
   }
 
+  async reach(nodeIds: readonly number[]): Promise<boolean> {
+    const attempts: Promise<boolean>[] = [];
+    for (const id of nodeIds) {
+      const link = this.#links.get(id);
+      if (link?.state === 'down') attempts.push(link.tryNow());
+    }
+    return (await Promise.all(attempts)).includes(true);
+  }
+
   close(): void {
     this.#unwatch();
     this.#listeners.clear();

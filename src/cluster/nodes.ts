@@ -35,5 +35,10 @@ export interface NodeLinks {
   onChange(listener: (link: NodeLink) => void): () => void;
   /** Resolves when every registered node is up or does not answer at its address again and again, or after `timeoutMs`. */
   settle(timeoutMs: number): Promise<void>;
+  /**
+   * Tries to connect to those of these nodes that are down, at once, whatever the pace of retries is. True if one of them is connected by now:
+   * for who would have to give up otherwise.
+   */
+  reach(nodeIds: readonly number[]): Promise<boolean>;
   close(): void;
 }

@@ -54,6 +54,12 @@ export class FragmentRead {
     return new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex, true);
   }
 
+  /** The same once more, as at first. */
+  again(): FragmentRead {
+    const { record, position, firstBlock, count, into, checksums, checksumIndex } = this;
+    return new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex);
+  }
+
   get nodeId(): number {
     return this.record.nodes[this.position]!;
   }

@@ -36,6 +36,7 @@ export function createSegmentReader(platform: Platform, options: SegmentReaderOp
 
 class LogReader implements SegmentReader {
   readonly #platform: Platform;
+  readonly #links: NodeLinks;
   readonly #pool: ReadPool;
   readonly #files: LocalFiles;
   readonly #fragments: FragmentReader;
@@ -53,6 +54,7 @@ class LogReader implements SegmentReader {
     const poolBytes = options.poolBytes ?? POOL_BYTES;
     assert(poolBytes % MAX_REQUEST_BYTES === 0, `read pool of ${poolBytes} bytes`);
     this.#platform = platform;
+    this.#links = links;
     this.#pool = new ReadPool(platform.memory.allocate(poolBytes));
     this.#files = new LocalFiles(links, platform.memory, platform.log);
     this.#fragments = new FragmentReader(platform, links, locations, this.#files);
@@ -200,6 +202,13 @@ class LogReader implements SegmentReader {
     const last = await this.#fragments.read(read.throughItsNode());
     if (last === 'ok') return;
     const stale = rebuilt === 'stale' || outcome === 'missing' || last === 'missing';
+    if (!stale && !read.transferring && (await this.#links.reach(read.record.nodes))) {
+      // A node came back that was not connected yet; each return is counted on once.
+      const again = read.again();
+      const rereading = this.#fragments.read(again);
+      const reread = await this.#watch.watch(rereading);
+      return reread === 'ok' ? undefined : this.#recover(again, rereading, reread);
+    }
     const what = `blocks ${read.firstBlock} to ${read.firstBlock + read.count - 1} of fragment ${read.position}`;
     if (stale) throw new LogUnreadable('stale', `segment ${segmentId} is gone`);
     throw new LogUnreadable('lost', `too few fragments of segment ${segmentId} can be read for ${what}`);

@@ -1,5 +1,5 @@
 /** fio, one job after the other, each of which writes with checksums and reads back what it wrote. */
-import { rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startFio } from '../e2e/support/fio.ts';
 import { Dice } from './dice.ts';
@@ -41,7 +41,8 @@ export class FioJobs {
       try {
         const seed = `--randseed=${dice.between(1, 1_000_000)}`;
         await startFio(directory, ...common, ...dice.pick(shapes), seed).finished;
-        rmSync(join(directory, 'fio'));
+        // Not synchronously: the mount may be frozen by this very process, which has to wake it again.
+        await rm(join(directory, 'fio'));
         this.#done += 1;
       } catch (error) {
         if (!events.isExcused(startedMs)) {

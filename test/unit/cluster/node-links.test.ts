@@ -155,6 +155,18 @@ test('a node whose connection ends is down at once, and comes up when it is back
   await eventually(() => stateOf(1) === 'up');
 });
 
+test('a node that is back is reached at once by who insists, whatever the pace of retries', async () => {
+  // Where the next server listens.
+  const address = fixture.address('unix');
+  await coordinator.put(coordinatorKeys.node(1), encodeRecord({ id: 1, address: formatAddress(address) }));
+  await eventually(() => links.links.has(1));
+  expect(await links.reach([1, 7])).toBe(false);
+  const node = new TestNode(1);
+  node.server = await fixture.serve('unix', node.handler);
+  expect(await links.reach([1, 7])).toBe(true);
+  expect(stateOf(1)).toBe('up');
+});
+
 test('a connection that another node answers is not taken for the node', async () => {
   const impostor = new TestNode(2);
   await register(impostor);

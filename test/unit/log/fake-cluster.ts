@@ -375,5 +375,12 @@ export class FakeCluster implements NodeLinks {
 
   async settle(): Promise<void> {}
 
+  /** What makes nodes reachable when somebody insists. */
+  onReach: (nodeIds: readonly number[]) => boolean = () => false;
+
+  async reach(nodeIds: readonly number[]): Promise<boolean> {
+    return this.onReach(nodeIds);
+  }
+
   close(): void {}
 }

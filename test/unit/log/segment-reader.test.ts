@@ -213,6 +213,25 @@ test('a segment freed on its nodes is stale, and one without enough nodes is los
   await expect(lost).rejects.toMatchObject({ reason: 'lost' });
 });
 
+test('before a read is given up, nodes that are not connected are tried once more', async () => {
+  const log = await oneSegment();
+  const { segmentId, nodes } = segmentOf(log);
+  const [first, second] = [log.cluster.node(nodes[0]!), log.cluster.node(nodes[1]!)];
+  first.kill();
+  second.kill();
+  const reached: (readonly number[])[] = [];
+  log.cluster.onReach = (ids) => {
+    reached.push(ids);
+    second.restart();
+    return true;
+  };
+  await log.read(segmentId, 0, 4);
+  expect(reached).toEqual([nodes]);
+  second.kill();
+  log.cluster.onReach = () => false;
+  await expect(log.read(segmentId, 0, 4)).rejects.toMatchObject({ reason: 'lost' });
+});
+
 test('files of a node whose connection ended are closed, and opened anew when it returns', async () => {
   const log = await oneSegment();
   const { segmentId, nodes } = segmentOf(log);

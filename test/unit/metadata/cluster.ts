@@ -314,6 +314,10 @@ export class TestCluster implements NodeLinks {
     return Promise.resolve();
   }
 
+  reach(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
   close(): void {}
 
   async remove(): Promise<void> {
