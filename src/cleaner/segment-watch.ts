@@ -108,4 +108,3 @@ export class SegmentWatch implements SegmentObserver {
     this.onChange();
   }
 }
-

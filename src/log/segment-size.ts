@@ -41,7 +41,9 @@ export class SegmentSizes {
   /** What sealing a segment before it is full may cost at most: headers, summary, and fragments filled up with zeros. */
   get sealingBlocks(): number {
     const { dataFragments, parityFragments } = this.#shape;
-    return this.blocksOf({ dataFragments, parityFragments, fragmentBlocks: 1, dataBlocks: 1 }) + dataFragments;
+    return (
+      this.blocksOf({ dataFragments, parityFragments, fragmentBlocks: 1, dataBlocks: 1 }) + dataFragments
+    );
   }
 }
 

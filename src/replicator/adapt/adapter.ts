@@ -18,8 +18,7 @@ import { Converter, type ConverterParts, type ConverterStatus } from './converte
 import type { NodeTimes } from './node-times.ts';
 import { adaptRequest, placeableShape } from './request.ts';
 
-export interface AdapterParts
-  extends Omit<ConverterParts, 'shape'> {
+export interface AdapterParts extends Omit<ConverterParts, 'shape'> {
   /** What new segments aim for: this is who changes it. */
   readonly shape: TargetShape;
   /** As the volume was made. */
@@ -34,6 +33,8 @@ export interface AdapterParts
 export interface AvailabilityReport extends ConverterStatus {
   readonly paused: boolean;
   readonly limitBytesPerSecond: number;
+  /** Every segment is known, and so is what is left to do. */
+  readonly segmentsKnown: boolean;
   /** null: nobody asked for anything. */
   readonly targetUnavailability: number | null;
   /** Of what lies now and what is written now; null: too few nodes are left to say. */
@@ -56,7 +57,13 @@ export interface NodeUnavailability {
 }
 
 export const NO_AVAILABILITY: AvailabilityState = {
-  ...{ paused: false, targetUnavailability: undefined, shape: undefined, limitBytesPerSecond: 0, changedMs: 0 },
+  ...{
+    paused: false,
+    targetUnavailability: undefined,
+    shape: undefined,
+    limitBytesPerSecond: 0,
+    changedMs: 0,
+  },
 };
 
 const PLAN_EVERY_MS = 60_000;
@@ -77,6 +84,8 @@ export class Adapter {
   #timer: Timer | undefined;
   #planAtMs = Number.POSITIVE_INFINITY;
   #started = false;
+  /** Somebody wants the next choice carried out, however long it has been the choice. */
+  #hurried = false;
   #closed = false;
 
   constructor(platform: Platform, parts: AdapterParts, state: AvailabilityState) {
@@ -90,18 +99,14 @@ export class Adapter {
       const ageMs = Math.max(0, clock.wallMs() - state.changedMs);
       this.#memory = { pending: undefined, changedMs: clock.monotonicMs() - ageMs };
     }
-    this.#converter = new Converter(
-      platform,
-      { ...parts, shape: () => this.#wanted() },
-      state.paused,
-    );
+    this.#converter = new Converter(platform, { ...parts, shape: () => this.#wanted() }, state.paused);
     this.#unsubscribe = parts.links.onChange(() => this.#planWithin(PLAN_SOON_MS));
   }
 
   /** Every segment is known. */
   start(): void {
     this.#started = true;
-    this.#planWithin(PLAN_SOON_MS);
+    this.#plan();
   }
 
   /** 0: whatever it is now. */
@@ -121,9 +126,10 @@ export class Adapter {
     this.#parts.limit.bytesPerSecond = limitBytesPerSecond || undefined;
   }
 
-  /** What is the choice now is carried out, however long it has been. */
+  /** What is the choice is carried out now, or as soon as every segment is known. */
   planNow(): void {
-    this.#plan({ settleMs: 0, quietMs: 0 });
+    this.#hurried = true;
+    this.#plan();
   }
 
   report(): AvailabilityReport {
@@ -132,7 +138,7 @@ export class Adapter {
     const { dataFragments, parityFragments } = this.#parts.shape;
     return {
       ...this.#converter.status(),
-      ...{ paused, limitBytesPerSecond },
+      ...{ paused, limitBytesPerSecond, segmentsKnown: this.#started },
       targetUnavailability: targetUnavailability ?? null,
       predictedUnavailability: request === undefined ? null : keepCandidate(request).unavailability,
       layout: { dataFragments, parityFragments },
@@ -180,11 +186,11 @@ export class Adapter {
     this.#timer?.cancel();
     this.#timer = this.#platform.timers.after(delayMs, () => {
       this.#planAtMs = Number.POSITIVE_INFINITY;
-      this.#plan({});
+      this.#plan();
     });
   }
 
-  #plan(patience: Partial<PlanPolicy>): void {
+  #plan(): void {
     this.#next = null;
     this.#remedies = [];
     const { targetUnavailability, paused, shape } = this.#state;
@@ -195,12 +201,15 @@ export class Adapter {
     const request = this.#request(targetUnavailability);
     if (request === undefined) return;
     const plan = shapesOnly(planLayouts(request), request);
-    this.#remedies = plan.remedies;
+    // Nobody could allow more parity.
+    this.#remedies = plan.remedies.filter(({ kind }) => kind !== 'allow-parity');
     const nowMs = this.#platform.clock.monotonicMs();
-    const decision = decide(this.#memory, plan, nowMs, { ...request.policy, ...patience });
+    const patience = this.#hurried ? { settleMs: 0, quietMs: 0 } : request.policy;
+    const decision = decide(this.#memory, plan, nowMs, patience);
     const { dataFragments, parityFragments } = plan.choice.layout;
     if (decision.verdict === 'act' && !this.#adopt({ dataFragments, parityFragments })) return;
     this.#memory = decision.memory;
+    this.#hurried = false;
     if (decision.verdict !== 'wait') return;
     this.#next = { dataFragments, parityFragments, inSeconds: Math.ceil(decision.waitMs / 1000) };
     this.#planWithin(decision.waitMs);

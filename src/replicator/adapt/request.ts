@@ -1,4 +1,5 @@
 /** What the planner is asked for a volume as it runs: its nodes with their measured p, its segments as they lie, and the rules of placement. Pure. */
+import { MAX_PARITY } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { NodeLink } from '../../cluster/nodes.ts';
 import type { Shape } from '../../log/segment-layout.ts';
@@ -36,6 +37,7 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   const policy = {
     ...DEFAULT_POLICY,
     minParity: sources.leastParity,
+    maxParity: Math.max(sources.leastParity, writableParity(group.length)),
     targetUnavailability: sources.targetUnavailability,
     backgroundBytesPerMs: BYTES_PER_MS,
     rebuildBytesPerMs: BYTES_PER_MS,
@@ -49,6 +51,11 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
     policy,
     grouping: 'one',
   };
+}
+
+/** Writing needs one node more than there is parity: as many may be lost as the parity bears, and it still goes on. */
+function writableParity(nodes: number): number {
+  return Math.max(0, Math.min(MAX_PARITY, Math.floor((nodes - 1) / 2)));
 }
 
 /** Segments of a shape are taken to lie on all nodes that any of them lies on. */
