@@ -14,7 +14,7 @@ import { FragmentLocations } from '../log/fragment-locations.ts';
 import type { SegmentReader, SegmentWriter } from '../log/log.ts';
 import { OrphanSweep } from '../log/orphan-sweep.ts';
 import { SegmentIds } from '../log/segment-ids.ts';
-import { WIDEST_SHAPE } from '../log/segment-layout.ts';
+import { type Shape, WIDEST_SHAPE } from '../log/segment-layout.ts';
 import { createSegmentReader } from '../log/segment-reader.ts';
 import { createSegmentWriter } from '../log/segment-writer.ts';
 import { TargetShape } from '../log/target-shape.ts';
@@ -63,6 +63,8 @@ export interface Volume {
   readonly reader: SegmentReader;
   readonly fileSystem: FileSystem;
   readonly links: NodeLinks;
+  /** What new segments aim for now. */
+  readonly shape: Shape;
   /** Who has which segments' fragments in hand. */
   readonly claims: FragmentClaims;
   /** Rebuilding and scrubbing. */
@@ -192,6 +194,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     reader,
     fileSystem,
     links,
+    shape,
     claims,
     upkeep,
     relocator,

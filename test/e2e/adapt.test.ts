@@ -42,6 +42,7 @@ test('a target that needs one parity more is carried out, and two nodes may be l
   // Chosen is chosen, whatever happens to the mount.
   volume.run('down', '--force');
   volume.up();
+  volume.run('wait', 'healed', '--timeout', '60s');
   expect(volume.status().redundancy.parity).toBe(2);
   expect(json<{ exitCode: number }>('fsck', '--data').exitCode).toBe(0);
 });

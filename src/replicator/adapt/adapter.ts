@@ -66,7 +66,7 @@ export const NO_AVAILABILITY: AvailabilityState = {
   },
 };
 
-const PLAN_EVERY_MS = 60_000;
+const PLAN_EVERY_MS = 5 * 60_000;
 /** Several changes at once are one. */
 const PLAN_SOON_MS = 500;
 /** Any: what is asked is only how available the volume is. */
@@ -173,7 +173,7 @@ export class Adapter {
       isGone,
       classes: places.classes(),
       current: shape,
-      leastParity: ownShape.parityFragments,
+      ownShape,
       targetUnavailability,
       ...(policy === undefined ? {} : { policy }),
     });

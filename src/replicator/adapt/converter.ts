@@ -67,6 +67,11 @@ export class Converter {
   #working: Promise<void> | undefined;
   #retry: Timer | undefined;
   #closed = false;
+  #endWaiting: () => void = () => undefined;
+  /** Nobody waits for a turn any longer. */
+  readonly #closing = new Promise<void>((resolve) => {
+    this.#endWaiting = resolve;
+  });
 
   constructor(platform: Platform, parts: ConverterParts, paused: boolean) {
     this.#platform = platform;
@@ -190,8 +195,8 @@ export class Converter {
     const before = metadata.segment(segmentId);
     if (before === undefined) return false;
     const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
-    await limit.take(lengthBytes);
-    await budget.take(lengthBytes);
+    const turn = limit.take(lengthBytes).then(() => budget.take(lengthBytes));
+    await Promise.race([turn, this.#closing]);
     if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
     try {
       // Waiting took a while.
@@ -237,6 +242,7 @@ export class Converter {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#endWaiting();
     this.#unsubscribe();
     this.#retry?.cancel();
     await this.#working;

@@ -9,6 +9,8 @@ import { DEFAULT_POLICY } from '../plan/policy.ts';
 
 /** Until somebody measures them: bytes that moving and rebuilding may take of all nodes together. */
 const BYTES_PER_MS = 100_000;
+/** Wider stripes save little room, and reading what a lost node held takes more nodes: new volumes are no wider, either. */
+const WIDE_DATA_FRAGMENTS = 8;
 
 export interface AdaptSources {
   readonly nodes: Iterable<NodeLink>;
@@ -16,8 +18,8 @@ export interface AdaptSources {
   readonly isGone: (nodeId: number) => boolean;
   readonly classes: Iterable<PlaceClass>;
   readonly current: Shape;
-  /** Of the volume as it was made: there is never less. */
-  readonly leastParity: number;
+  /** As the volume was made: there is never less parity. */
+  readonly ownShape: Shape;
   readonly targetUnavailability: number;
   readonly policy?: Partial<PlanPolicy>;
 }
@@ -34,10 +36,12 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   const group = nodes.filter(({ role }) => role === 'member').map(({ id }) => id);
   const current = placeableShape(sources.current, group.length);
   if (current === undefined) return undefined;
+  const { dataFragments: k, parityFragments: m } = sources.ownShape;
   const policy = {
     ...DEFAULT_POLICY,
-    minParity: sources.leastParity,
-    maxParity: Math.max(sources.leastParity, writableParity(group.length)),
+    minParity: m,
+    maxParity: Math.max(m, writableParity(group.length)),
+    maxWidth: Math.max(k, WIDE_DATA_FRAGMENTS) + m,
     targetUnavailability: sources.targetUnavailability,
     backgroundBytesPerMs: BYTES_PER_MS,
     rebuildBytesPerMs: BYTES_PER_MS,
