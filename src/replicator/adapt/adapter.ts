@@ -199,7 +199,7 @@ export class Adapter {
     this.#converter.wake();
     if (targetUnavailability === undefined) return;
     const request = this.#request(targetUnavailability);
-    if (request === undefined) return;
+    if (request === undefined || !isKnown(request)) return;
     const plan = shapesOnly(planLayouts(request), request);
     // Nobody could allow more parity.
     this.#remedies = plan.remedies.filter(({ kind }) => kind !== 'allow-parity');
@@ -237,6 +237,11 @@ export class Adapter {
     this.#unsubscribe();
     await this.#converter.close();
   }
+}
+
+/** A node that was away since the mount began has not said how large it is. It is waited for, or given up. */
+function isKnown({ nodes }: PlanRequest): boolean {
+  return nodes.every(({ role, capacityBytes }) => role !== 'member' || capacityBytes > 0);
 }
 
 /** Which nodes share segments is for placement and rebuilding to say: a choice of the present shape is to leave things alone. */
