@@ -95,6 +95,8 @@ test('what was chosen holds over a restart, and so does a pause', async () => {
   expect(await shapes()).toEqual([`${layout.dataFragments}+2`]);
   await expectReadable(files);
   await expectSound();
+  await world.rest();
+  await expectSound();
 });
 
 test('parity that the target does not need any more is dropped, down to what the volume was made with', async () => {
