@@ -124,6 +124,11 @@ export class Cleaner {
     }
   }
 
+  /** Segments are to have another shape: what each takes is counted by it. One pass over all, in one turn. */
+  recount(): void {
+    this.#watch.recount();
+  }
+
   /** Whether a writer that finds no room may expect some. To be asked again and again while it waits. */
   mayWait(): boolean {
     if (this.#closed) return false;

@@ -46,7 +46,7 @@ export class SegmentWatch implements SegmentObserver {
         // What changed since the page was made counts; what was committed since is in the index.
         const record = this.#source.segment(segmentId);
         if (record === undefined || this.#index.writtenAt(segmentId) !== undefined) continue;
-        const blocks = this.#sizes.blocksOf(shapeOf(record));
+        const blocks = this.#sizes.blocksOf(record);
         writtenAt += record.dataBlocks;
         this.#index.put(segmentId, record.liveBlocks, blocks, writtenAt);
       }
@@ -60,13 +60,22 @@ export class SegmentWatch implements SegmentObserver {
     this.onChange();
   }
 
+  /** What segments take is counted by another shape from now on. */
+  recount(): void {
+    this.#index.recount((segmentId) => {
+      const record = this.#source.segment(segmentId);
+      return record === undefined ? undefined : this.#sizes.blocksOf(record);
+    });
+    this.onChange();
+  }
+
   close(): void {
     this.#unsubscribe();
   }
 
   committed(record: SegmentRecord): void {
     this.now += record.dataBlocks;
-    this.#index.put(record.segmentId, record.liveBlocks, this.#sizes.blocksOf(shapeOf(record)), this.now);
+    this.#index.put(record.segmentId, record.liveBlocks, this.#sizes.blocksOf(record), this.now);
     this.onChange();
   }
 
@@ -79,7 +88,7 @@ export class SegmentWatch implements SegmentObserver {
     for (const origin of from) youngest = Math.max(youngest, this.#index.writtenAt(origin) ?? youngest);
     const writtenAt = Math.min(youngest, this.now);
     if (writtenAt > Number.NEGATIVE_INFINITY) {
-      this.#index.put(segmentId, record.liveBlocks, this.#sizes.blocksOf(shapeOf(record)), writtenAt);
+      this.#index.put(segmentId, record.liveBlocks, this.#sizes.blocksOf(record), writtenAt);
     }
   }
 
@@ -90,7 +99,7 @@ export class SegmentWatch implements SegmentObserver {
   laidAnew(record: SegmentRecord): void {
     const writtenAt = this.#index.writtenAt(record.segmentId);
     if (writtenAt === undefined) return;
-    this.#index.put(record.segmentId, record.liveBlocks, this.#sizes.blocksOf(shapeOf(record)), writtenAt);
+    this.#index.put(record.segmentId, record.liveBlocks, this.#sizes.blocksOf(record), writtenAt);
   }
 
   forgotten(segmentId: number): void {
@@ -98,8 +107,4 @@ export class SegmentWatch implements SegmentObserver {
     this.onForgotten(segmentId);
     this.onChange();
   }
-}
-
-function shapeOf({ fragmentBlocks, dataFragments, parityFragments }: SegmentRecord) {
-  return { fragmentBlocks, dataFragments, parityFragments };
 }

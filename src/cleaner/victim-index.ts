@@ -86,6 +86,18 @@ export class VictimIndex {
     if (this.#holes > this.#rows / 4 && this.#holes > FIRST_ROWS / 4) this.#close();
   }
 
+  /** What each segment takes, anew; undefined: as it was. */
+  recount(blocksOf: (segmentId: number) => number | undefined): void {
+    for (let row = 0; row < this.#rows; row++) {
+      if (this.#blocks[row] === 0) continue;
+      const blocks = blocksOf(this.#ids[row]!);
+      if (blocks === undefined) continue;
+      assert(blocks > 0, 'a segment takes room');
+      this.blocks += blocks - this.#blocks[row]!;
+      this.#blocks[row] = blocks;
+    }
+  }
+
   /** Moves the times of what was written before `before`. */
   shiftTimes(by: number, before: number): void {
     for (let row = 0; row < this.#rows; row++) {

@@ -14,8 +14,10 @@ import { FragmentLocations } from '../log/fragment-locations.ts';
 import type { SegmentReader, SegmentWriter } from '../log/log.ts';
 import { OrphanSweep } from '../log/orphan-sweep.ts';
 import { SegmentIds } from '../log/segment-ids.ts';
+import { type Shape, WIDEST_SHAPE } from '../log/segment-layout.ts';
 import { createSegmentReader } from '../log/segment-reader.ts';
 import { createSegmentWriter } from '../log/segment-writer.ts';
+import { TargetShape } from '../log/target-shape.ts';
 import { WritableNodes } from '../log/writable-nodes.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../log/write-slab.ts';
 import { Relocator, relocationBatchBlocks } from '../maintenance/relocator.ts';
@@ -61,6 +63,8 @@ export interface Volume {
   readonly reader: SegmentReader;
   readonly fileSystem: FileSystem;
   readonly links: NodeLinks;
+  /** What new segments aim for now. */
+  readonly shape: Shape;
   /** Who has which segments' fragments in hand. */
   readonly claims: FragmentClaims;
   /** Rebuilding and scrubbing. */
@@ -74,10 +78,11 @@ export interface Volume {
 
 /** Rejects as openMetadata does; what was opened until then is let go of. */
 export async function openVolume(platform: Platform, options: VolumeOptions): Promise<Volume> {
-  const { coordinator, key, dataFragments, parityFragments } = options;
+  const { coordinator, key } = options;
   options.onPhase?.('connecting to the nodes');
-  const slabOptions = { ...options.slab, cleanerSlots: CLEANER_SLOTS };
-  const slab = createWriteSlab(platform.memory, { dataFragments, parityFragments }, slabOptions);
+  const shape = new TargetShape(options);
+  const slabOptions = { ...options.slab, cleanerSlots: CLEANER_SLOTS, widest: WIDEST_SHAPE };
+  const slab = createWriteSlab(platform.memory, shape, slabOptions);
   const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
   try {
     await links.settle(options.settleTimeoutMs ?? DEFAULT_SETTLE_TIMEOUT_MS);
@@ -86,14 +91,16 @@ export async function openVolume(platform: Platform, options: VolumeOptions): Pr
       coordinator,
       links,
       directory: options.directory,
-      parityFragments,
+      get parityFragments() {
+        return shape.parityFragments;
+      },
       volumeId: options.volumeId,
       primary: `${options.name}-${platform.random.bytes(8).toString('hex')}`,
       owner: options.owner,
       ...(options.metadataWaitMs === undefined ? {} : { waitMs: options.metadataWaitMs }),
     });
     options.onPhase?.('recovering the log');
-    return await openLog(platform, options, { metadata, links, slab });
+    return await openLog(platform, options, { metadata, links, slab, shape });
   } catch (error) {
     links.close();
     throw error;
@@ -104,6 +111,8 @@ interface LogParts {
   readonly metadata: PrimaryManager;
   readonly links: NodeLinks;
   readonly slab: WriteSlab;
+  /** The one that the slab's writers go by. */
+  readonly shape: TargetShape;
 }
 
 interface Log {
@@ -170,8 +179,14 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     record: (segmentId) => metadata.segment(segmentId),
     isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
   });
-  const { dataFragments, healGraceMs: graceMs = DEFAULT_GRACE_MS } = options;
-  const upkeep = new Upkeep(platform, { links, metadata, reader, claims, dataFragments, graceMs });
+  const { shape } = parts;
+  const { healGraceMs: graceMs = DEFAULT_GRACE_MS } = options;
+  const stopRecounting = shape.onChange(() => cleaner.recount());
+  const upkeep = new Upkeep(platform, {
+    ...{ links, metadata, reader, claims, shape, graceMs },
+    ownShape: options,
+    room: cleaner.space,
+  });
   void upkeep.start();
   return {
     metadata,
@@ -179,12 +194,14 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     reader,
     fileSystem,
     links,
+    shape,
     claims,
     upkeep,
     relocator,
     cleaner,
     async close() {
       orphans.close();
+      stopRecounting();
       await Promise.all([upkeep.close(), fileSystem.close()]);
       await cleaner.close();
       writer.close();

@@ -21,6 +21,9 @@ export interface Shape {
   readonly parityFragments: number;
 }
 
+/** What a slot has to hold so that no layout is too large for it: the most data fragments and the most parity, though no segment has both. */
+export const WIDEST_SHAPE: Shape = { dataFragments: MAX_NODES, parityFragments: MAX_PARITY };
+
 /** Where the parts of a segment lie in its slot. */
 export interface SlotGeometry {
   /** Data and summary blocks at most. */
@@ -37,7 +40,7 @@ export interface SlotGeometry {
  */
 export function slotGeometry(shape: Shape, segmentBlocks: number): SlotGeometry {
   const { dataFragments: k, parityFragments: m } = shape;
-  assert(k >= 1 && k + m <= MAX_NODES, `${k} data fragments`);
+  assert(k >= 1 && k <= MAX_NODES, `${k} data fragments`);
   assert(m >= 0 && m <= MAX_PARITY, `${m} parity fragments`);
   assert(segmentBlocks >= 2 && segmentBlocks <= FULL_SEGMENT_BLOCKS, `segment of ${segmentBlocks} blocks`);
   const parityOffset = segmentBlocks + k - 1;

@@ -1,6 +1,7 @@
 /**
  * What a stored segment takes of the nodes' room, counted in data blocks of a full segment of the volume's own shape: so many blocks of users could
- * lie there instead. A full segment counts its data blocks; a short or narrow one more than it holds. Pure.
+ * lie there instead. A full segment counts its data blocks; a short or narrow one more than it holds. Pure, but for the shape, which may change:
+ * whoever keeps counts takes them anew then.
  */
 import { summaryBlocksFor } from '../format/segment-summary.ts';
 import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
@@ -11,35 +12,42 @@ export interface StoredShape {
   readonly fragmentBlocks: number;
   readonly dataFragments: number;
   readonly parityFragments: number;
+  readonly dataBlocks: number;
 }
 
 export class SegmentSizes {
-  readonly #bytesPerBlock: number;
   readonly #shape: Shape;
+  readonly #segmentBlocks: number;
   /** Data blocks of a full segment. */
   readonly fullBlocks: number;
 
   constructor(shape: Shape, segmentBlocks: number) {
-    const { dataFragments, parityFragments } = shape;
     this.#shape = shape;
+    this.#segmentBlocks = segmentBlocks;
     this.fullBlocks = segmentBlocks - summaryBlocksFor(1);
-    const fragmentBlocks = fragmentBlocksFor(segmentBlocks, dataFragments);
-    this.#bytesPerBlock = storedBytes({ fragmentBlocks, dataFragments, parityFragments }) / this.fullBlocks;
   }
 
-  /** Rounded up: no segment counts less than the blocks it holds. */
+  get #bytesPerBlock(): number {
+    const { dataFragments, parityFragments } = this.#shape;
+    const fragmentBlocks = fragmentBlocksFor(this.#segmentBlocks, dataFragments);
+    return storedBytes({ fragmentBlocks, dataFragments, parityFragments }) / this.fullBlocks;
+  }
+
+  /** Rounded up: no segment counts less than the blocks it holds, not even one with less parity than the volume's. */
   blocksOf(stored: StoredShape): number {
-    return Math.ceil(storedBytes(stored) / this.#bytesPerBlock);
+    return Math.max(stored.dataBlocks, Math.ceil(storedBytes(stored) / this.#bytesPerBlock));
   }
 
   /** What sealing a segment before it is full may cost at most: headers, summary, and fragments filled up with zeros. */
   get sealingBlocks(): number {
-    const { dataFragments } = this.#shape;
-    return this.blocksOf({ ...this.#shape, fragmentBlocks: 1 }) + dataFragments;
+    const { dataFragments, parityFragments } = this.#shape;
+    return (
+      this.blocksOf({ dataFragments, parityFragments, fragmentBlocks: 1, dataBlocks: 1 }) + dataFragments
+    );
   }
 }
 
-function storedBytes({ fragmentBlocks, dataFragments, parityFragments }: StoredShape): number {
-  const fragments = dataFragments + parityFragments;
-  return fragments * storedFragmentBytes(fragmentBlocks, fragments);
+function storedBytes(stored: Omit<StoredShape, 'dataBlocks'>): number {
+  const fragments = stored.dataFragments + stored.parityFragments;
+  return fragments * storedFragmentBytes(stored.fragmentBlocks, fragments);
 }

@@ -33,12 +33,17 @@ export interface WriteSlabOptions {
   readonly slotCount?: number;
   /** Slots behind those, for the cleaner. */
   readonly cleanerSlots?: number;
+  /** What the slots hold at most, if the shape may change. Their number follows from the shape at first: they become larger, not fewer. */
+  readonly widest?: Shape;
 }
 
 export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlabOptions = {}): WriteSlab {
-  const geometry = slotGeometry(shape, options.segmentBlocks ?? FULL_SEGMENT_BLOCKS);
+  const segmentBlocks = options.segmentBlocks ?? FULL_SEGMENT_BLOCKS;
+  const fitting = Math.floor(
+    WRITE_SLAB_BYTES / (slotGeometry(shape, segmentBlocks).slotBlocks * BLOCK_BYTES),
+  );
+  const geometry = slotGeometry(options.widest ?? shape, segmentBlocks);
   const slotBytes = geometry.slotBlocks * BLOCK_BYTES;
-  const fitting = Math.floor(WRITE_SLAB_BYTES / slotBytes);
   const slotCount = options.slotCount ?? Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, fitting));
   assert(slotCount >= MIN_SLOTS, `${slotCount} slots`);
   const allSlots = slotCount + (options.cleanerSlots ?? 0);

@@ -1,6 +1,6 @@
 /**
  * Lays a segment out anew in its place: the same blocks in the same order under the same number, cut into as many fragments as the nodes at hand allow,
- * with full parity, under the next generation. Extents do not change: they count blocks of the segment, whatever it is cut into.
+ * with full parity (or as much as is asked for), under the next generation. Extents do not change: they count blocks of the segment, whatever it is cut into.
  *
  * No node gets the position that it holds, so the old layout stays whole until the record names the new one: one transaction, when all new
  * fragments are durable. A crash before it leaves the new ones as orphans, after it the old ones. Memory: the segment with its parity, and
@@ -26,6 +26,8 @@ export interface Relayout {
   readonly bad: Set<number>;
   /** Nodes of the new layout, each once; their number and the parity say how many data fragments it has. */
   readonly nodes: readonly number[];
+  /** As many as it had, unless another number is asked for. */
+  readonly parityFragments?: number;
 }
 
 /** 'moved': the record names the new layout. */
@@ -34,13 +36,14 @@ export async function layOutAnew(
   relayout: Relayout,
 ): Promise<Exclude<RepairOutcome, 'restored' | 'wrong'>> {
   const { record } = relayout;
-  const dataFragments = relayout.nodes.length - record.parityFragments;
+  const { parityFragments = record.parityFragments } = relayout;
+  const dataFragments = relayout.nodes.length - parityFragments;
   assert(dataFragments >= 1, 'a layout has data');
   const nodes = deranged(relayout.nodes, record.nodes);
   if (nodes === undefined) return 'refused';
   const blocks = record.dataBlocks + record.summaryBlocks;
   const fragmentBlocks = fragmentBlocksFor(blocks, dataFragments);
-  const made = { ...record, dataFragments, fragmentBlocks, nodes };
+  const made = { ...record, dataFragments, parityFragments, fragmentBlocks, nodes };
   const pieces = await readInto(parts, relayout, made);
   if (pieces === undefined) return 'unreadable';
   for (let step = 1; step <= GENERATIONS_TRIED; step++) {

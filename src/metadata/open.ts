@@ -24,6 +24,7 @@ export interface MetadataOptions {
   readonly links: NodeLinks;
   /** For the own view: a cache that may be lost. */
   readonly directory: string;
+  /** The journal bears the loss of as many nodes as new segments do. May change while the volume is open. */
   readonly parityFragments: number;
   /** 32 hex digits. */
   readonly volumeId: string;

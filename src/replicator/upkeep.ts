@@ -1,10 +1,17 @@
 /**
- * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, and the scrubber, with one budget for all.
+ * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, the scrubber, and what keeps the
+ * availability that is asked for, with one budget for all.
  * Runs in the process that is the volume's primary, and remembers its settings in the metadata.
  */
 
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
+import {
+  decodeAvailabilityState,
+  decodeNodeTimes,
+  encodeAvailabilityState,
+  encodeNodeTimes,
+} from '../format/availability-state.ts';
 import { FormatError } from '../format/fields.ts';
 import {
   decodeHealSettings,
@@ -18,12 +25,16 @@ import { maintenanceKey } from '../format/metadata-keys.ts';
 import { encodePlain } from '../format/metadata-records.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { SegmentReader } from '../log/log.ts';
+import type { Shape } from '../log/segment-layout.ts';
+import type { TargetShape } from '../log/target-shape.ts';
 import { IoBudget, RateLimit } from '../maintenance/budget.ts';
 import { NodeCalls } from '../maintenance/node-calls.ts';
 import { SegmentSources } from '../maintenance/segment-source.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { MetadataUnavailable } from '../metadata/metadata.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
+import { Adapter, type AvailabilityReport, NO_AVAILABILITY } from './adapt/adapter.ts';
+import { NodeTimes } from './adapt/node-times.ts';
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
@@ -35,8 +46,11 @@ export interface UpkeepParts {
   /** Tells of corrupt blocks that somebody met. */
   readonly reader: SegmentReader;
   readonly claims: FragmentClaims;
-  /** What segments of the volume aim for. */
-  readonly dataFragments: number;
+  /** What new segments aim for, and what they aimed for when the volume was made. */
+  readonly shape: TargetShape;
+  readonly ownShape: Shape;
+  /** Room above the cleaner's reserve, and that below which it begins. */
+  readonly room: { headroom(): { readonly blocks: number; readonly beginBlocks: number } };
   /** Unless somebody set it: how long a node is down before it counts as gone. */
   readonly graceMs: number;
 }
@@ -51,6 +65,8 @@ export const DEFAULT_SCRUB_INTERVAL_SECONDS = 30 * 24 * 3600;
 /** From when on the schedule counts is made durable only after a while: commands that open a volume for a moment change nothing. */
 const FIRST_SAVE_MS = 60_000;
 
+type StateName = Parameters<typeof maintenanceKey>[0];
+
 export class Upkeep {
   readonly #platform: Platform;
   readonly #parts: UpkeepParts;
@@ -62,13 +78,15 @@ export class Upkeep {
   readonly #healer: Healer;
   readonly #scrubber: Scrubber;
   readonly #inventory: Inventory;
+  readonly #times: NodeTimes;
+  readonly #adapter: Adapter;
   readonly #unobserve: () => void;
   #healSettings: HealSettings;
   #firstSave: Timer | undefined;
   #closed = false;
 
   constructor(platform: Platform, parts: UpkeepParts) {
-    const { links, metadata, reader, claims, dataFragments } = parts;
+    const { links, metadata, reader, claims, shape, ownShape } = parts;
     this.#platform = platform;
     this.#parts = parts;
     this.#calls = new NodeCalls(links);
@@ -87,7 +105,7 @@ export class Upkeep {
     this.#unobserve = metadata.observeSegments(this.#places);
     this.#healer = new Healer(
       platform,
-      { ...shared, links, dataFragments, places: this.#places, limit: this.#healLimit },
+      { ...shared, links, shape, places: this.#places, limit: this.#healLimit },
       this.#healSettings,
     );
     const scrubState = this.#loaded('scrub', decodeScrubState);
@@ -108,6 +126,23 @@ export class Upkeep {
       ...{ links, metadata, calls: this.#calls },
       onMissing: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
     });
+    this.#times = new NodeTimes(
+      platform,
+      { links, save: (entries) => this.#saveIfAble('nodes', encodeNodeTimes(entries)) },
+      this.#loaded('nodes', decodeNodeTimes) ?? [],
+    );
+    this.#adapter = new Adapter(
+      platform,
+      {
+        ...{ ...shared, links, shape, ownShape, places: this.#places, times: this.#times },
+        limit: new RateLimit(platform),
+        isGone: (nodeId) => this.#healer.isGone(nodeId),
+        mustWait: () => this.#healer.status().state === 'running',
+        hasRoom: () => this.#hasRoom(),
+        save: (state) => this.#save('availability', encodeAvailabilityState(state)),
+      },
+      this.#loaded('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,
+    );
     reader.onCorrupt = (record, position) => this.#healer.noteDamage(record, record.nodes[position]!);
   }
 
@@ -116,6 +151,7 @@ export class Upkeep {
     try {
       await this.#places.load(this.#parts.metadata, () => this.#closed);
       this.#healer.wake();
+      this.#adapter.start();
     } catch (error) {
       // The metadata may be closed by now, too.
       if (this.#closed) return;
@@ -137,6 +173,20 @@ export class Upkeep {
 
   scrub(): ScrubStatus {
     return this.#scrubber.status();
+  }
+
+  availability(): AvailabilityReport {
+    return this.#adapter.report();
+  }
+
+  /** For commands about the availability. */
+  get adapter(): Adapter {
+    return this.#adapter;
+  }
+
+  #hasRoom(): boolean {
+    const { blocks, beginBlocks } = this.#parts.room.headroom();
+    return blocks >= beginBlocks;
   }
 
   /** Nodes that are down now count as gone. */
@@ -167,7 +217,7 @@ export class Upkeep {
     this.#scrubber.change(changes);
   }
 
-  #loaded<T>(name: 'heal' | 'scrub', decode: (bytes: Buffer) => T): T | undefined {
+  #loaded<T>(name: StateName, decode: (bytes: Buffer) => T): T | undefined {
     const bytes = this.#parts.metadata.repair((_, state) => state.value(maintenanceKey(name)));
     if (bytes === undefined) return undefined;
     try {
@@ -179,18 +229,24 @@ export class Upkeep {
     }
   }
 
-  #save(name: 'heal' | 'scrub', bytes: Buffer): void {
+  #save(name: StateName, bytes: Buffer): void {
     const record = encodePlain(bytes, this.#platform.kernels.crc32c);
     this.#parts.metadata.repair((redo) => redo.setRecord(maintenanceKey(name), record));
   }
 
-  #saveFirst(): void {
+  #saveIfAble(name: StateName, bytes: Buffer): boolean {
     try {
-      this.#save('scrub', encodeScrubState(this.#scrubber.state));
+      this.#save(name, bytes);
+      return true;
     } catch (error) {
       if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#firstSave = this.#platform.timers.after(FIRST_SAVE_MS, () => this.#saveFirst());
+      return false;
     }
+  }
+
+  #saveFirst(): void {
+    if (this.#saveIfAble('scrub', encodeScrubState(this.#scrubber.state))) return;
+    this.#firstSave = this.#platform.timers.after(FIRST_SAVE_MS, () => this.#saveFirst());
   }
 
   /** What is under way ends; the metadata still has to be open. */
@@ -199,7 +255,8 @@ export class Upkeep {
     this.#firstSave?.cancel();
     this.#parts.reader.onCorrupt = undefined;
     this.#inventory.close();
-    await Promise.all([this.#healer.close(), this.#scrubber.close()]);
+    this.#times.close();
+    await Promise.all([this.#healer.close(), this.#scrubber.close(), this.#adapter.close()]);
     this.#unobserve();
     this.#sources.close();
   }

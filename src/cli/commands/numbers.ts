@@ -35,3 +35,12 @@ export function parseDuration(text: string): number {
   if (match !== null && seconds <= MOST_SECONDS) return seconds;
   throw new CommandFailure(exitCodes.usage, `${text}: a time such as 60s, 5m, 2h or 30d is expected`);
 }
+
+/** A share of time in percent, as a number 0..1. */
+export function parsePercent(option: string): (text: string) => number {
+  return (text) => {
+    const percent = /^(\d{1,2}(?:\.\d{1,12})?|100)%?$/.exec(text)?.[1];
+    if (percent !== undefined) return Number(percent) / 100;
+    throw new CommandFailure(exitCodes.usage, `${option} ${text}: a percentage such as 99.99 is expected`);
+  };
+}

@@ -5,29 +5,21 @@ import type { PlanEvent } from '../../replicator/plan/contract.ts';
 import { planLayouts } from '../../replicator/plan/planner.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { joining, planRequest } from '../plan/plan-request.ts';
-import { planText } from '../plan/plan-text.ts';
+import { formatAvailability, planText } from '../plan/plan-text.ts';
 import { parseNodeId } from './node.ts';
-import { parseCount, parseRate } from './numbers.ts';
+import { parseCount, parsePercent, parseRate } from './numbers.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, type VolumeOptions } from './volume-options.ts';
 
 const MAX_NODES_JOINING = 1000;
+const DEFAULT_TARGET_UNAVAILABILITY = 1e-4;
 
 interface PlanOptions extends VolumeOptions {
   readonly join?: number;
   readonly leave?: number;
-  readonly target: number;
-  readonly away: number;
+  readonly target?: number;
+  readonly away?: number;
   readonly rate: number;
-}
-
-/** A share of time in percent, as a number 0..1. */
-function parsePercent(option: string): (text: string) => number {
-  return (text) => {
-    const percent = /^(\d{1,2}(?:\.\d{1,12})?|100)%?$/.exec(text)?.[1];
-    if (percent !== undefined) return Number(percent) / 100;
-    throw new CommandFailure(exitCodes.usage, `${option} ${text}: a percentage such as 99.99 is expected`);
-  };
 }
 
 export function addPlanCommand(program: Command): void {
@@ -39,14 +31,16 @@ export function addPlanCommand(program: Command): void {
     .option('--join <count>', 'as if so many empty nodes like the others were added', parseCount('--join'))
     .option('--leave <id>', 'as if this node were taken away for good', parseNodeId)
     .addOption(
-      new Option('--target <percent>', 'availability that is wanted')
-        .argParser(parsePercent('--target'))
-        .default(0.9999, '99.99'),
+      new Option(
+        '--target <percent>',
+        "availability that is wanted (default: the volume's own target, or 99.99)",
+      ).argParser(parsePercent('--target')),
     )
     .addOption(
-      new Option('--away <percent>', 'how much of the time a node is believed to be away')
-        .argParser(parsePercent('--away'))
-        .default(0.001, '0.1'),
+      new Option(
+        '--away <percent>',
+        'how much of the time each node is believed to be away (default: as measured)',
+      ).argParser(parsePercent('--away')),
     )
     .addOption(
       new Option('--rate <size>', 'bytes per second that moving data may take')
@@ -58,12 +52,17 @@ export function addPlanCommand(program: Command): void {
     if (report.capacity.totalBytes === 0) {
       throw new CommandFailure(exitCodes.unavailable, 'the volume does not run; start it first: tartan up');
     }
-    if (options.target >= 1 || options.away <= 0 || options.away >= 1) {
+    const { away } = options;
+    const targetUnavailability =
+      options.target === undefined
+        ? (report.availability.targetUnavailability ?? DEFAULT_TARGET_UNAVAILABILITY)
+        : 1 - options.target;
+    if (targetUnavailability <= 0 || (away !== undefined && (away <= 0 || away >= 1))) {
       throw new CommandFailure(exitCodes.usage, 'nothing is available or away all of the time or never');
     }
     const request = planRequest(report, {
-      targetUnavailability: 1 - options.target,
-      nodeUnavailability: options.away,
+      targetUnavailability,
+      ...(away === undefined ? {} : { nodeUnavailability: away }),
       bytesPerSecond: options.rate,
     });
     const plan = planLayouts(
@@ -76,8 +75,12 @@ export function addPlanCommand(program: Command): void {
     );
     if (options.json === true) process.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
     else {
+      const awayText =
+        away === undefined
+          ? 'as often as tartan status says'
+          : `${Number((100 * away).toFixed(9))}% of it (--away)`;
       process.stdout.write(
-        `Wanted: ${100 * options.target}% of the time. Each node is taken to be away ${100 * options.away}% of it (--away).\n\n`,
+        `Wanted: ${formatAvailability(targetUnavailability)} of the time. Each node is taken to be away ${awayText}.\n\n`,
       );
       process.stdout.write(`${planText(plan)}\n`);
     }

@@ -1,17 +1,22 @@
-/** `tartan heal` and `tartan scrub`: what is under way, and how fast it may go; `tartan wait`: until it is done. Answered by the mount's process. */
+/**
+ * `tartan heal`, `tartan scrub` and `tartan availability`: what is under way, what is asked for, and how fast it may go; `tartan wait`: until it is done.
+ * Answered by the mount's process.
+ */
 import type { Command } from 'commander';
 import { RpcError } from '../../cluster/rpc.ts';
 import { connectRpc } from '../../cluster/rpc-connect.ts';
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
 import type { HealReport } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
+import { availabilityText } from '../status/availability-text.ts';
 import { healText, scrubText } from '../status/upkeep-text.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { callControl } from '../supervisor/control-service.ts';
 import { silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
-import { parseDuration, parseRate } from './numbers.ts';
+import { parseDuration, parsePercent, parseRate } from './numbers.ts';
 import { commandPlatform } from './session.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
@@ -21,11 +26,13 @@ const POLL_MS = 250;
 interface Reports {
   readonly heal: HealReport;
   readonly scrub: ScrubStatus;
+  readonly availability: AvailabilityReport;
 }
 
 const texts: { readonly [Job in UpkeepJob]: (report: Reports[Job]) => string } = {
   heal: healText,
   scrub: scrubText,
+  availability: availabilityText,
 };
 
 export function addUpkeepCommands(program: Command): void {
@@ -51,7 +58,31 @@ export function addUpkeepCommands(program: Command): void {
   addJsonOption(addVolumeOptions(every)).action((time: string, options: VolumeOptions) =>
     act('scrub', { kind: 'every', seconds: time === 'off' ? 0 : parseDuration(time) }, options),
   );
+  addAvailability(program);
   addWait(program);
+}
+
+function addAvailability(program: Command): void {
+  const availability = program
+    .command('availability')
+    .description('how much of the time all data is to be readable, and what is done for it');
+  addAction(availability, 'availability', 'status', 'say what is predicted, and what is under way');
+  const target = availability
+    .command('target')
+    .description('let the volume choose its layout so that its data is readable so much of the time')
+    .argument('<percent>', 'such as 99.999');
+  addJsonOption(addVolumeOptions(target)).action((percent: string, options: VolumeOptions) => {
+    const wanted = parsePercent('target')(percent);
+    if (wanted > 0 && wanted < 1)
+      return act('availability', { kind: 'target', unavailability: 1 - wanted }, options);
+    throw new CommandFailure(exitCodes.usage, 'nothing is available all of the time or never');
+  });
+  const off = availability.command('off').description('keep the layout as it is now, whatever happens');
+  addJsonOption(addVolumeOptions(off)).action((options: VolumeOptions) =>
+    act('availability', { kind: 'target', unavailability: 0 }, options),
+  );
+  addAction(availability, 'availability', 'start', 'carry out now what would be chosen after a while');
+  addSwitches(availability, 'availability');
 }
 
 function addSwitches(parent: Command, job: UpkeepJob): void {
@@ -88,7 +119,10 @@ function addWait(program: Command): void {
   const wait = program
     .command('wait')
     .description('wait until work in the background is done')
-    .argument('<what>', 'healed: every byte is as safe as meant; scrubbed: no scrub is under way')
+    .argument(
+      '<what>',
+      'healed: every byte is as safe as meant; scrubbed: no scrub is under way; adapted: all is laid out as chosen',
+    )
     .option('--timeout <time>', 'give up after so long, with exit code 69', parseDuration);
   addJsonOption(addVolumeOptions(wait)).action(
     async (what: string, options: VolumeOptions & { timeout?: number }) => {
@@ -115,7 +149,7 @@ function addWait(program: Command): void {
 async function progressOf(
   what: string,
   layout: VolumeLayout,
-): Promise<{ isDone: boolean; text: string; report: HealReport | ScrubStatus }> {
+): Promise<{ isDone: boolean; text: string; report: Reports[UpkeepJob] }> {
   if (what === 'healed') {
     const report = await withMount(layout, (call) => call('heal', { kind: 'status' }));
     const isDone = report.degradedSegments === 0 && report.inventoryDone;
@@ -125,7 +159,12 @@ async function progressOf(
     const report = await withMount(layout, (call) => call('scrub', { kind: 'status' }));
     return { isDone: !report.underWay, text: scrubText(report), report };
   }
-  throw new CommandFailure(exitCodes.usage, `wait ${what}: healed or scrubbed is expected`);
+  if (what === 'adapted') {
+    const report = await withMount(layout, (call) => call('availability', { kind: 'status' }));
+    const isDone = report.segmentsKnown && report.segmentsLeft === 0 && report.next === null;
+    return { isDone, text: availabilityText(report).split('\n')[0]!, report };
+  }
+  throw new CommandFailure(exitCodes.usage, `wait ${what}: healed, scrubbed or adapted is expected`);
 }
 
 type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;

@@ -35,6 +35,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
     segments: totals.segments,
     ...redundancyOf(parts.upkeep),
     work: workUnderWay(parts.upkeep),
+    availability: parts.upkeep.availability(),
     blocksRebuilt: read.blocksRebuilt,
     corruptBlocks: read.corruptBlocks,
     cleaning: {
@@ -60,6 +61,10 @@ function workUnderWay(upkeep: Upkeep): WorkFacts[] {
     const { state, bytesRead, bytesLeft, bytesPerSecond, secondsLeft } = scrub;
     const leftBytes = bytesLeft;
     work.push({ kind: 'scrub', state, doneBytes: bytesRead, leftBytes, bytesPerSecond, secondsLeft });
+  }
+  const { state, segmentsLeft, doneBytes, leftBytes, bytesPerSecond, secondsLeft } = upkeep.availability();
+  if (segmentsLeft > 0) {
+    work.push({ kind: 'availability', state, doneBytes, leftBytes, bytesPerSecond, secondsLeft });
   }
   return work;
 }

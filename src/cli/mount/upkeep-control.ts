@@ -1,5 +1,6 @@
-/** What `tartan heal` and `tartan scrub` ask of the mount's process. */
+/** What `tartan heal`, `tartan scrub` and `tartan availability` ask of the mount's process. */
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
+import type { Adapter, AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
 import type { HealReport, Upkeep } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
@@ -12,14 +13,16 @@ export function controlUpkeep(
   upkeep: Upkeep,
   job: UpkeepJob,
   action: UpkeepAction,
-): HealReport | ScrubStatus {
+): HealReport | ScrubStatus | AvailabilityReport {
   try {
     if (job === 'heal') controlHealing(upkeep, action);
-    else controlScrubbing(upkeep, action);
+    else if (job === 'scrub') controlScrubbing(upkeep, action);
+    else controlAvailability(upkeep.adapter, action);
   } catch (error) {
     if (!(error instanceof MetadataUnavailable)) throw error;
     throw new CommandFailure(exitCodes.unavailable, `nothing can be changed now: ${error.message}`, error);
   }
+  if (job === 'availability') return upkeep.availability();
   return job === 'heal' ? upkeep.heal() : upkeep.scrub();
 }
 
@@ -68,5 +71,29 @@ function controlScrubbing(upkeep: Upkeep, action: UpkeepAction): void {
       return;
     default:
       throw new CommandFailure(exitCodes.usage, `scrub has no ${action.kind}`);
+  }
+}
+
+function controlAvailability(adapter: Adapter, action: UpkeepAction): void {
+  switch (action.kind) {
+    case 'status':
+      return;
+    case 'start':
+      adapter.planNow();
+      return;
+    case 'pause':
+      adapter.setPaused(true);
+      return;
+    case 'resume':
+      adapter.setPaused(false);
+      return;
+    case 'limit':
+      adapter.setLimit(action.bytesPerSecond);
+      return;
+    case 'target':
+      adapter.setTarget(action.unavailability);
+      return;
+    default:
+      throw new CommandFailure(exitCodes.usage, `availability has no ${action.kind}`);
   }
 }

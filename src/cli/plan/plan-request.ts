@@ -1,6 +1,5 @@
 /**
- * What the planner is asked, from a volume's status: pure. Nobody keeps the nodes' times up and down yet, so every node is believed to be away for the
- * same share of time, which the caller states.
+ * What the planner is asked, from a volume's status: pure. How often nodes are away is what the volume measured, unless the caller states it.
  */
 
 import { BLOCK_BYTES } from '../../base/units.ts';
@@ -10,24 +9,26 @@ import { DEFAULT_POLICY } from '../../replicator/plan/policy.ts';
 import type { StatusReport } from '../status/status-report.ts';
 
 const MS_PER_SECOND = 1000;
+/** Of a node that nobody has seen. */
+const DEFAULT_UNAVAILABILITY = 0.001;
 
 export interface PlanAssumptions {
   /** Share of time that the volume's data may be unavailable, 0..1. */
   readonly targetUnavailability: number;
-  /** Share of time that a node is away, 0..1. */
-  readonly nodeUnavailability: number;
+  /** Share of time that each node is away, 0..1; undefined: as measured. */
+  readonly nodeUnavailability?: number;
   readonly bytesPerSecond: number;
 }
 
 /** What the volume would look like without the event. */
 export function planRequest(report: StatusReport, assumed: PlanAssumptions): PlanRequest {
   const nodes = report.nodes.map(
-    ({ id, usedBytes, capacityBytes }): PlanNode => ({
+    ({ id, usedBytes, capacityBytes, unavailability }): PlanNode => ({
       id,
       domain: String(id),
       capacityBytes,
       freeBytes: Math.max(0, capacityBytes - usedBytes),
-      unavailability: assumed.nodeUnavailability,
+      unavailability: assumed.nodeUnavailability ?? unavailability ?? DEFAULT_UNAVAILABILITY,
       role: 'member',
     }),
   );
@@ -55,7 +56,7 @@ export function joining(request: PlanRequest, count: number): PlanEvent {
   const { nodes } = request;
   const last = Math.max(...nodes.map(({ id }) => id));
   const capacityBytes = nodes.reduce((sum, node) => sum + node.capacityBytes, 0) / nodes.length;
-  const unavailability = nodes[0]?.unavailability ?? 0;
+  const unavailability = nodes.reduce((sum, node) => sum + node.unavailability, 0) / nodes.length;
   return {
     kind: 'join',
     nodes: Array.from({ length: count }, (_, index) => ({

@@ -71,7 +71,7 @@ function verdict(plan: Plan): string {
   }
 }
 
-function remedyText(remedy: Remedy): string {
+export function remedyText(remedy: Remedy): string {
   switch (remedy.kind) {
     case 'add-nodes':
       return `${remedy.count} more node${remedy.count === 1 ? '' : 's'}`;

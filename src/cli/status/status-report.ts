@@ -3,6 +3,7 @@
  * (`tartan status --json`); fields are added, never changed.
  */
 import type { JournalReport } from '../../metadata/journal-report.ts';
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { MountStatistics, NodeFacts, VolumeFacts, WorkFacts } from '../supervisor/control-messages.ts';
 import type { VolumeFile } from '../volume/volume-file.ts';
 
@@ -50,7 +51,15 @@ export interface StatusReport {
     readonly writeAmplification: number | null;
     readonly reclaimableBytes: number;
   };
-  /** Rebuilding and scrubbing, while there is something to do. */
+  readonly availability: {
+    /** Share of time that the data may be unavailable; null: nobody asked for anything. */
+    readonly targetUnavailability: number | null;
+    /** As the model predicts it; null: too few nodes, or nobody tells. */
+    readonly predictedUnavailability: number | null;
+    readonly next: AvailabilityReport['next'];
+    readonly remedies: AvailabilityReport['remedies'];
+  };
+  /** Rebuilding, scrubbing and laying out anew, while there is something to do. */
   readonly work: readonly WorkFacts[];
   readonly files: number;
   readonly supervisor: { readonly pid: number | null; readonly restart: boolean };
@@ -75,6 +84,8 @@ export interface NodeReport {
   readonly address: string;
   readonly usedBytes: number;
   readonly capacityBytes: number;
+  /** Measured share of the time that it is away, 0..1; null: nobody tells. */
+  readonly unavailability: number | null;
 }
 
 function nodeState(node: NodeFacts): NodeReportState {
@@ -108,7 +119,9 @@ export function statusReport(
     address: node.address,
     usedBytes: node.usedBytes,
     capacityBytes: node.capacityBytes,
+    unavailability: statistics?.availability.nodes.find(({ id }) => id === node.id)?.unavailability ?? null,
   }));
+  const layout = statistics?.availability.layout ?? volume;
   const mount = facts?.mount ?? undefined;
   return {
     volume: volume.name,
@@ -127,8 +140,8 @@ export function statusReport(
       replicas: statistics === undefined ? unknownReplicas(facts) : replicaStatus(statistics.journal),
     },
     redundancy: {
-      data: volume.dataFragments,
-      parity: volume.parityFragments,
+      data: layout.dataFragments,
+      parity: layout.parityFragments,
       degradedSegments: statistics?.degradedSegments ?? 0,
       unreadableSegments: statistics?.unreadableSegments ?? 0,
       bytesToRepair: statistics?.bytesToRepair ?? 0,
@@ -139,9 +152,20 @@ export function statusReport(
       availableBytes: statistics?.availableBytes ?? 0,
     },
     cleaning: cleaningReport(statistics),
+    availability: availabilityReport(statistics),
     work: statistics?.work ?? [],
     files: statistics?.files ?? 0,
     supervisor: { pid: facts?.supervisorPid ?? null, restart: facts?.restart ?? false },
+  };
+}
+
+function availabilityReport(statistics: MountStatistics | undefined): StatusReport['availability'] {
+  const { targetUnavailability, predictedUnavailability, next, remedies } = statistics?.availability ?? {};
+  return {
+    targetUnavailability: targetUnavailability ?? null,
+    predictedUnavailability: predictedUnavailability ?? null,
+    next: next ?? null,
+    remedies: remedies ?? [],
   };
 }
 
@@ -186,6 +210,7 @@ function stoppedNodes(volume: VolumeFile): NodeReport[] {
     address: '',
     usedBytes: 0,
     capacityBytes: 0,
+    unavailability: null,
   }));
 }
 
@@ -199,7 +224,8 @@ function verdict(
     return { health: 'unavailable', reason: 'the volume is not running', next: START };
   }
   const live = nodes.filter((node) => node.state === 'up').length;
-  const needed = Math.min(volume.parityFragments + 1, volume.nodes.length);
+  const { parityFragments } = statistics?.availability.layout ?? volume;
+  const needed = Math.min(parityFragments + 1, volume.nodes.length);
   const away = nodes.filter((node) => node.state !== 'up');
   const bringBack = bringBackCommand(away);
   const { mount } = facts;

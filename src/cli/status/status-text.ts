@@ -2,6 +2,7 @@
 import type { WorkFacts } from '../supervisor/control-messages.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
+import { awayText, outlookText } from './availability-text.ts';
 import type { NodeReport, ReplicaStatus, StatusReport } from './status-report.ts';
 import { rateText } from './upkeep-text.ts';
 
@@ -26,6 +27,9 @@ export function statusText(report: StatusReport): string {
       `capacity    ${formatSize(usedBytes)} used of ${formatSize(totalBytes)} (${percent(usedBytes, totalBytes)}), ` +
         `${formatSize(availableBytes)} available, ${report.files} files`,
     );
+  }
+  if (report.availability.predictedUnavailability !== null) {
+    lines.push(`available   ${outlookText(report.availability)}`);
   }
   if (report.cleaning.cleanedSegments > 0 || report.cleaning.running) lines.push(cleaningText(report));
   for (const work of report.work) lines.push(workText(work));
@@ -52,7 +56,8 @@ function workText(work: WorkFacts): string {
   const { kind, state, doneBytes, leftBytes } = work;
   const left = `${formatSize(doneBytes)} done, ${formatSize(leftBytes)} left`;
   const rate = state === 'running' ? `, ${rateText(work)}` : '';
-  return `${kind.padEnd(11)} ${state}: ${left}${rate}`;
+  const name = kind === 'availability' ? 'new layout' : kind;
+  return `${name.padEnd(11)} ${state}: ${left}${rate}`;
 }
 
 function replicaText(replica: ReplicaStatus): string {
@@ -80,6 +85,7 @@ export function nodeTable(nodes: readonly NodeReport[]): string {
       { title: 'PID', align: 'right' },
       { title: 'USED', align: 'right' },
       { title: 'CAPACITY', align: 'right' },
+      { title: 'AWAY', align: 'right' },
       { title: 'ADDRESS' },
     ],
     nodes.map((node) => [
@@ -88,6 +94,7 @@ export function nodeTable(nodes: readonly NodeReport[]): string {
       node.pid === null ? '-' : String(node.pid),
       node.capacityBytes === 0 ? '-' : formatSize(node.usedBytes),
       node.capacityBytes === 0 ? '-' : formatSize(node.capacityBytes),
+      node.unavailability === null ? '-' : awayText(node.unavailability),
       node.address,
     ]),
   );

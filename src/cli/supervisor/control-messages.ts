@@ -6,6 +6,7 @@
 import type { CheckProgress } from '../../fsck/check-volume.ts';
 import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import type { JournalReport } from '../../metadata/journal-report.ts';
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
@@ -29,7 +30,7 @@ export type MountRequest =
   | { readonly command: 'check-cancel' }
   | { readonly command: 'upkeep'; readonly job: UpkeepJob; readonly action: UpkeepAction };
 
-export type UpkeepJob = 'heal' | 'scrub';
+export type UpkeepJob = 'heal' | 'scrub' | 'availability';
 
 export type UpkeepAction =
   | { readonly kind: 'status' | 'start' | 'pause' | 'resume' }
@@ -38,7 +39,9 @@ export type UpkeepAction =
   /** Of heal. */
   | { readonly kind: 'grace'; readonly ms: number }
   /** Of scrub; 0: never. */
-  | { readonly kind: 'every'; readonly seconds: number };
+  | { readonly kind: 'every'; readonly seconds: number }
+  /** Of availability: share of time that the data may be unavailable; 0: whatever it is. */
+  | { readonly kind: 'target'; readonly unavailability: number };
 
 export interface CheckSettings {
   readonly data: boolean;
@@ -117,6 +120,7 @@ export interface MountStatistics {
   readonly unreadableSegments: number;
   readonly bytesToRepair: number;
   readonly work: readonly WorkFacts[];
+  readonly availability: AvailabilityReport;
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;
   readonly cleaning: CleaningStatistics;

@@ -13,7 +13,7 @@ import { type RepairParts, repairFragment } from '../../maintenance/fragment-rep
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 
 export interface HealOptions {
-  /** What segments of the volume aim for. */
+  /** What new segments of the volume aim for. */
   readonly dataFragments: number;
   /** Fragments that have to go: on a gone node, or bad where they are. */
   readonly isBad: (nodeId: number) => boolean;
@@ -90,7 +90,7 @@ async function relayOut(
 const ROTATIONS = 2 ** 16;
 
 /** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it returns. */
-async function freeOld(
+export async function freeOld(
   { calls, metadata, claims }: RepairParts,
   old: SegmentRecord,
   positions: readonly number[],

@@ -11,6 +11,7 @@ import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
 import type { PlacementNode } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
+import type { Shape } from '../../log/segment-layout.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import { Progress } from '../../maintenance/progress.ts';
@@ -26,7 +27,8 @@ export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | '
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
   readonly limit: RateLimit;
-  readonly dataFragments: number;
+  /** What new segments aim for. */
+  readonly shape: Shape;
 }
 
 export interface HealStatus extends RedundancyCount {
@@ -90,6 +92,11 @@ export class Healer {
     for (const nodeId of this.#downSinceMs.keys()) this.#givenUp.add(nodeId);
     this.#postponed.clear();
     this.wake();
+  }
+
+  /** It is not waited for any more. */
+  isGone(nodeId: number): boolean {
+    return this.#isGone(nodeId);
   }
 
   get givenUp(): readonly number[] {
@@ -244,7 +251,7 @@ export class Healer {
       const { calls, sources } = this.#parts;
       const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
       const outcome = await healSegment(parts, record, {
-        dataFragments: this.#parts.dataFragments,
+        dataFragments: this.#parts.shape.dataFragments,
         isBad,
         isUp: (nodeId) => this.#isUp(nodeId),
         live: () => this.#live(),

@@ -162,6 +162,10 @@ export class SegmentPlaces implements SegmentObserver {
     return { degradedSegments, unreadableSegments, bytesToRepair, atRisk };
   }
 
+  classes(): Iterable<PlaceClass> {
+    return this.#classes.values();
+  }
+
   /** What lies on nodes that are gone for good, in bytes. */
   bytesOn(isGone: (nodeId: number) => boolean): number {
     let blocks = 0;

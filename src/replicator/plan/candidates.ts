@@ -110,6 +110,9 @@ function groupings(
   dataFragments: number,
   parityFragments: number,
 ): Grouping[] {
+  if (request.grouping === 'one') {
+    return [{ least: members, most: 2 * members - 1, newcomers: 'join', from: [] }];
+  }
   const from = request.current.groups;
   const width = dataFragments + parityFragments;
   const small = { least: width, most: 2 * width - 1 };

@@ -246,16 +246,17 @@ export class SimulatedCluster implements ClusterView {
     if (down.length > 0) return `${down.map((service) => service.name).join(', ')} do not serve`;
     const { mount } = this;
     if (mount === undefined) return 'no mount serves';
-    const { links, metadata, writer } = mount.volume;
+    const { links, metadata, writer, shape } = mount.volume;
     if (metadata.trouble !== undefined) return `metadata: ${metadata.trouble.message}`;
     if (writer.trouble !== undefined) return `log: ${writer.trouble.message}`;
     for (const link of links.links.values()) {
       if (link.state !== 'up') return `the mount sees node ${link.id} ${link.state}`;
     }
     if (links.links.size !== this.shape.nodes) return `the mount knows ${links.links.size} nodes`;
-    const members = Math.min(this.shape.nodes, Math.max(3, this.shape.parityFragments + 1));
+    const members = Math.min(this.shape.nodes, Math.max(3, shape.parityFragments + 1));
     const present = metadata.ensemble.length;
-    return present === members ? undefined : `the journal has ${present} members of ${members}`;
+    // One that was added for more parity stays until the journal changes its members for another reason.
+    return present >= members ? undefined : `the journal has ${present} members of ${members}`;
   }
 
   #opened(name: MountName, volume: Volume, process: SimulatedProcess): void {

@@ -4,6 +4,7 @@
 import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
+import { OwnerWorkload } from '../workloads/owner.ts';
 import type { FaultWeights } from './fault-schedule.ts';
 import { fillAndDelete, overwriteAll, randomPosix, standardMix } from './load-mix.ts';
 
@@ -144,6 +145,16 @@ export const scenarios: readonly Scenario[] = [
     shape: { minNodes: 4, graceMs: 200 },
     faults: { crash: 6, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
     faultIntervalMs: 1_500,
+  },
+  {
+    ...usual,
+    name: 'adapt',
+    about:
+      'an owner who asks for more and less availability, so that segments get another shape under faults',
+    shape: { minNodes: 5, maxNodes: 7, graceMs: 400 },
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    workloads: (dice) => [...standardMix(dice), new OwnerWorkload()],
   },
 ];
 

@@ -59,3 +59,11 @@ test('an old segment is chosen before a new one that is a little emptier', () =>
   expect(index.choose(choice)).toEqual([{ segmentId: 1, liveBlocks: 30, blocks: 50 }]);
   expect(index.choose({ ...choice, policy: greedy })[0]!.segmentId).toBe(2);
 });
+
+test('what segments take can be counted anew', () => {
+  const index = new VictimIndex();
+  for (let id = 1; id <= 4; id++) index.put(id, 10, 20, id);
+  index.remove(2);
+  index.recount((segmentId) => (segmentId === 4 ? undefined : 30));
+  expect([index.blocks, index.liveBlocks, index.segments]).toEqual([80, 30, 3]);
+});

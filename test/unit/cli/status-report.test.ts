@@ -51,6 +51,18 @@ const statistics: MountStatistics = {
   unreadableSegments: 0,
   bytesToRepair: 0,
   work: [],
+  availability: {
+    ...{ state: 'idle', segmentsLeft: 0, leftBytes: 0, doneBytes: 0, bytesPerSecond: 0, secondsLeft: null },
+    ...{
+      paused: false,
+      limitBytesPerSecond: 0,
+      segmentsKnown: true,
+      layout: { dataFragments: 4, parityFragments: 1 },
+      next: null,
+    },
+    ...{ targetUnavailability: 1e-4, predictedUnavailability: 1e-5, remedies: [] },
+    nodes: [{ id: 2, unavailability: 0.002, low: 0.001, high: 0.004 }],
+  },
   blocksRebuilt: 0,
   corruptBlocks: 0,
   cleaning: {
@@ -188,7 +200,10 @@ describe('the JSON', () => {
       reason: expect.any(String),
       next: expect.any(String),
       nodes: expect.arrayContaining([
-        { id: 1, state: 'up', pid: 101, address: 'unix:/run/node-1.sock', usedBytes: 5, capacityBytes: 50 },
+        {
+          ...{ id: 2, state: 'up', pid: 102, address: 'unix:/run/node-2.sock' },
+          ...{ usedBytes: 5, capacityBytes: 50, unavailability: 0.002 },
+        },
       ]),
       mounts: [{ path: '/mnt/plaid', pid: 99, primary: true }],
       manager: {
@@ -211,6 +226,12 @@ describe('the JSON', () => {
       },
       redundancy: { data: 4, parity: 1, degradedSegments: 0, bytesToRepair: 0 },
       capacity: { totalBytes: 4000, usedBytes: 1000, availableBytes: 3000 },
+      availability: {
+        targetUnavailability: 1e-4,
+        predictedUnavailability: 1e-5,
+        next: null,
+        remedies: [],
+      },
     });
   });
 });
@@ -221,6 +242,12 @@ describe('the text', () => {
     expect(text).toContain('metadata    term 3, primary at /mnt/plaid, 7 entries');
     expect(text).toContain('replica   node 1: current, 2 entries (300 B) behind, checkpoint as the primary');
     expect(text).toContain('replica   node 2: current, no entries behind, checkpoint 1 entries older');
+  });
+
+  test('tells how available the volume is, and how often each node is away', () => {
+    const text = statusText(report());
+    expect(text).toContain('available   99.9990% predicted, target 99.990%');
+    expect(text).toMatch(/^ *2 {2}up .* 0\.2% /m);
   });
 
   test('begins with the verdict and what to do', () => {

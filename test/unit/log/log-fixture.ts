@@ -12,6 +12,7 @@ import type {
 } from '../../../src/log/log.ts';
 import { createSegmentReader } from '../../../src/log/segment-reader.ts';
 import { createSegmentWriter } from '../../../src/log/segment-writer.ts';
+import { TargetShape } from '../../../src/log/target-shape.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../../../src/log/write-slab.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { type FakePlatform, fakePlatform, settle } from './fake-platform.ts';
@@ -35,6 +36,7 @@ export interface Written {
 export class LogFixture {
   readonly platform: FakePlatform;
   readonly cluster: FakeCluster;
+  readonly shape: TargetShape;
   readonly slab: WriteSlab;
   readonly locations = new FragmentLocations();
   readonly writer: SegmentWriter;
@@ -51,8 +53,8 @@ export class LogFixture {
     const { nodes = 5, data = 4, parity = 1 } = options;
     this.platform = fakePlatform();
     this.cluster = new FakeCluster(this.platform, nodes);
-    const shape = { dataFragments: data, parityFragments: parity };
-    this.slab = createWriteSlab(this.platform.memory, shape, options);
+    this.shape = new TargetShape({ dataFragments: data, parityFragments: parity });
+    this.slab = createWriteSlab(this.platform.memory, this.shape, options);
     const { cluster: links, slab, locations } = this;
     this.writer = createSegmentWriter(this.platform, { links, slab, locations, term: 3 });
     this.reader = createSegmentReader(this.platform, {

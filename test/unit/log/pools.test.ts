@@ -4,7 +4,7 @@ import { MAX_REQUEST_BYTES } from '../../../src/base/limits.ts';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import { PageBuddy } from '../../../src/log/page-buddy.ts';
 import { ReadPool } from '../../../src/log/read-pool.ts';
-import { slotGeometry } from '../../../src/log/segment-layout.ts';
+import { slotGeometry, WIDEST_SHAPE } from '../../../src/log/segment-layout.ts';
 import { usableBytes } from '../../../src/log/usable-space.ts';
 import { settle } from './fake-platform.ts';
 
@@ -96,6 +96,18 @@ test('every layout of a full segment fits in its slot', () => {
         const parityBlocks = narrower === 1 ? 0 : m * fragmentBlocks;
         expect(geometry.parityOffset + parityBlocks).toBeLessThanOrEqual(geometry.slotBlocks);
       }
+    }
+  }
+});
+
+test('every layout of any shape fits in a slot for the widest', () => {
+  const geometry = slotGeometry(WIDEST_SHAPE, 1024);
+  for (let m = 0; m <= 3; m++) {
+    for (let k = 1; k + m <= 32; k++) {
+      const fragmentBlocks = Math.ceil(1024 / k);
+      expect(k * fragmentBlocks).toBeLessThanOrEqual(geometry.parityOffset);
+      const parityBlocks = k === 1 ? 0 : m * fragmentBlocks;
+      expect(geometry.parityOffset + parityBlocks).toBeLessThanOrEqual(geometry.slotBlocks);
     }
   }
 });

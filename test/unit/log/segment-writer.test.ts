@@ -4,6 +4,7 @@ import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import { decodeSummary } from '../../../src/format/segment-summary.ts';
 import { LogUnwritable } from '../../../src/log/log.ts';
+import { WIDEST_SHAPE } from '../../../src/log/segment-layout.ts';
 import { settle } from './fake-platform.ts';
 import { type FixtureOptions, LogFixture } from './log-fixture.ts';
 
@@ -443,4 +444,28 @@ test('an idle writer has no timer running', async () => {
   await log.sealAndSettle();
   await log.platform.time.pass(40_000);
   expect(log.platform.time.pendingTimers).toBe(0);
+});
+
+test('a segment takes the shape of the moment in which it gets its nodes, and all can be read', async () => {
+  const log = fixture({ nodes: 6, data: 5, parity: 1, widest: WIDEST_SHAPE });
+  const totalBytes = log.writer.totalBytes();
+  const shapes = [
+    { dataFragments: 5, parityFragments: 1 },
+    { dataFragments: 3, parityFragments: 3 },
+    { dataFragments: 1, parityFragments: 2 },
+    { dataFragments: 2, parityFragments: 3 },
+    { dataFragments: 4, parityFragments: 2 },
+  ];
+  for (const [index, shape] of shapes.entries()) {
+    log.shape.change(shape);
+    log.append(1, 20 * index, 12);
+    await log.sealAndSettle();
+    expect(log.durable.at(-1)!.record).toMatchObject(shape);
+  }
+  log.shape.change({ dataFragments: 1, parityFragments: 2 });
+  expect(log.writer.totalBytes() / totalBytes).toBeLessThan(0.7);
+  for (const nodeId of [2, 5]) log.cluster.node(nodeId).kill();
+  for (const { placement, bytes } of log.written.slice(1)) {
+    expect(await log.read(placement.segmentId, placement.blockIndex, placement.count)).toEqual(bytes);
+  }
 });

@@ -1,0 +1,53 @@
+/** What the replicator says to people about the availability that is asked for. Pure. */
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
+import { formatAvailability, remedyText } from '../plan/plan-text.ts';
+import { formatSize } from '../volume/sizes.ts';
+import { durationText, rateText } from './upkeep-text.ts';
+
+type Outlook = Pick<
+  AvailabilityReport,
+  'targetUnavailability' | 'predictedUnavailability' | 'next' | 'remedies'
+>;
+
+/** What is promised, what is asked for, and what is to follow. */
+export function outlookText(report: Outlook): string {
+  const { targetUnavailability: target, predictedUnavailability: predicted, next, remedies } = report;
+  const parts = [predicted === null ? 'not known' : `${formatAvailability(predicted)} predicted`];
+  parts.push(target === null ? 'no target' : `target ${formatAvailability(target)}`);
+  if (next !== null) {
+    const { dataFragments, parityFragments, inSeconds } = next;
+    parts.push(`${dataFragments}+${parityFragments} in ${durationText(inSeconds)} if that stays the best`);
+  }
+  if (remedies.length > 0)
+    parts.push(`no layout meets it; what would: ${remedies.map(remedyText).join('; or ')}`);
+  return parts.join(', ');
+}
+
+export function availabilityText(report: AvailabilityReport): string {
+  const { layout, state, segmentsLeft, leftBytes, limitBytesPerSecond } = report;
+  const parts = [`availability: ${outlookText(report)}`];
+  parts.push(`new segments are ${layout.dataFragments}+${layout.parityFragments}`);
+  if (segmentsLeft > 0) {
+    const left = `${segmentsLeft} older ones to be laid out anew, ${formatSize(leftBytes)}`;
+    parts.push(`${left}: ${stuckText(state)}${state === 'running' ? `, ${rateText(report)}` : ''}`);
+  }
+  if (report.paused && segmentsLeft === 0) parts.push('paused');
+  if (limitBytesPerSecond > 0) parts.push(`at most ${formatSize(limitBytesPerSecond)}/s`);
+  const lines = [parts.join('; ')];
+  for (const { id, unavailability, low, high } of report.nodes) {
+    const range = `${awayText(low)} to ${awayText(high)}`;
+    lines.push(`  node ${id}: away ${awayText(unavailability)} of the time (80% sure of ${range})`);
+  }
+  return lines.join('\n');
+}
+
+/** A share of time, in percent. */
+export function awayText(share: number): string {
+  return `${Number((100 * share).toPrecision(2))}%`;
+}
+
+function stuckText(state: AvailabilityReport['state']): string {
+  if (state === 'stuck') return 'waiting for room';
+  if (state === 'waiting') return 'waiting for nodes, or for rebuilding';
+  return state;
+}

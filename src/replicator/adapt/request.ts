@@ -1,0 +1,87 @@
+/** What the planner is asked for a volume as it runs: its nodes with their measured p, its segments as they lie, and the rules of placement. Pure. */
+import { MAX_PARITY } from '../../base/limits.ts';
+import { BLOCK_BYTES } from '../../base/units.ts';
+import type { NodeLink } from '../../cluster/nodes.ts';
+import type { Shape } from '../../log/segment-layout.ts';
+import type { PlaceClass } from '../heal/segment-places.ts';
+import type { PlanNode, PlanPolicy, PlanRequest, SegmentClass } from '../plan/contract.ts';
+import { DEFAULT_POLICY } from '../plan/policy.ts';
+
+/** Until somebody measures them: bytes that moving and rebuilding may take of all nodes together. */
+const BYTES_PER_MS = 100_000;
+/** Wider stripes save little room, and reading what a lost node held takes more nodes: new volumes are no wider, either. */
+const WIDE_DATA_FRAGMENTS = 8;
+
+export interface AdaptSources {
+  readonly nodes: Iterable<NodeLink>;
+  readonly unavailability: (nodeId: number) => number;
+  readonly isGone: (nodeId: number) => boolean;
+  readonly classes: Iterable<PlaceClass>;
+  readonly current: Shape;
+  /** As the volume was made: there is never less parity. */
+  readonly ownShape: Shape;
+  readonly targetUnavailability: number;
+  readonly policy?: Partial<PlanPolicy>;
+}
+
+/** undefined: so few nodes are left that there is nothing to choose. */
+export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
+  const nodes = [...sources.nodes].map(
+    ({ id, domain, capacityBytes, freeBytes }): PlanNode => ({
+      ...{ id, domain, capacityBytes, freeBytes },
+      unavailability: sources.unavailability(id),
+      role: sources.isGone(id) ? 'gone' : 'member',
+    }),
+  );
+  const group = nodes.filter(({ role }) => role === 'member').map(({ id }) => id);
+  const current = placeableShape(sources.current, group.length);
+  if (current === undefined) return undefined;
+  const { dataFragments: k, parityFragments: m } = sources.ownShape;
+  const policy = {
+    ...DEFAULT_POLICY,
+    minParity: m,
+    maxParity: Math.max(m, writableParity(group.length)),
+    maxWidth: Math.max(k, WIDE_DATA_FRAGMENTS) + m,
+    targetUnavailability: sources.targetUnavailability,
+    backgroundBytesPerMs: BYTES_PER_MS,
+    rebuildBytesPerMs: BYTES_PER_MS,
+    ...sources.policy,
+  };
+  return {
+    nodes,
+    classes: classesByShape(sources.classes),
+    // Placement forms the groups. All nodes as one, any of which may share a segment, is what no choice of them is worse than.
+    current: { ...current, groups: [group] },
+    policy,
+    grouping: 'one',
+  };
+}
+
+/** Writing needs one node more than there is parity: as many may be lost as the parity bears, and it still goes on. */
+function writableParity(nodes: number): number {
+  return Math.max(0, Math.min(MAX_PARITY, Math.floor((nodes - 1) / 2)));
+}
+
+/** Segments of a shape are taken to lie on all nodes that any of them lies on. */
+export function classesByShape(places: Iterable<PlaceClass>): SegmentClass[] {
+  const merged = new Map<string, { nodes: Set<number>; segments: number; dataBytes: number } & Shape>();
+  for (const place of places) {
+    const { nodes, dataFragments, segments, blocks } = place;
+    const parityFragments = nodes.length - dataFragments;
+    const key = `${dataFragments}+${parityFragments}`;
+    const known = merged.get(key) ?? {
+      ...{ dataFragments, parityFragments, nodes: new Set<number>(), segments: 0, dataBytes: 0 },
+    };
+    for (const id of nodes) known.nodes.add(id);
+    known.segments += segments.size;
+    known.dataBytes += blocks * dataFragments * BLOCK_BYTES;
+    merged.set(key, known);
+  }
+  return [...merged.values()].map((each) => ({ ...each, nodes: [...each.nodes].sort((a, b) => a - b) }));
+}
+
+/** What placement makes of a shape with so many nodes: narrower with full parity. undefined: they are too few for the parity. */
+export function placeableShape({ dataFragments, parityFragments }: Shape, nodes: number): Shape | undefined {
+  if (nodes <= parityFragments) return undefined;
+  return { dataFragments: Math.min(dataFragments, nodes - parityFragments), parityFragments };
+}

@@ -1,0 +1,69 @@
+import { expect, test } from 'vitest';
+import type { NodeLink } from '../../../src/cluster/nodes.ts';
+import { adaptRequest, classesByShape, placeableShape } from '../../../src/replicator/adapt/request.ts';
+import { planLayouts } from '../../../src/replicator/plan/planner.ts';
+
+const TB = 1e12;
+
+function volume(nodes: number, targetUnavailability: number, gone: readonly number[] = []) {
+  const links = Array.from({ length: nodes }, (_, index) => {
+    const id = index + 1;
+    return { id, domain: String(id), capacityBytes: 2 * TB, freeBytes: TB } as NodeLink;
+  });
+  const ownShape = { dataFragments: Math.min(8, nodes - 1), parityFragments: 1 };
+  const places = [
+    {
+      nodes: links.slice(0, ownShape.dataFragments + 1).map(({ id }) => id),
+      ...{ dataFragments: ownShape.dataFragments, segments: new Set([1, 2]), blocks: 50_000 },
+    },
+  ];
+  return adaptRequest({
+    ...{ nodes: links, classes: places, current: ownShape, ownShape, targetUnavailability },
+    unavailability: () => 0.001,
+    isGone: (nodeId) => gone.includes(nodeId),
+  });
+}
+
+test.each([
+  [5, 1e-4, 1],
+  [5, 1e-6, 2],
+  [5, 1e-12, 2],
+  [7, 1e-9, 3],
+  [12, 1e-6, 2],
+])('%i nodes with %f wanted get a parity of %i, and writing bears its loss', (nodes, target, parity) => {
+  const { layout } = planLayouts(volume(nodes, target)!).choice;
+  expect(layout.parityFragments).toBe(parity);
+  expect(nodes - parity).toBeGreaterThan(parity);
+  expect(layout.dataFragments).toBeLessThanOrEqual(8);
+  expect(layout.groups).toHaveLength(1);
+});
+
+test('nodes that are gone are no part of what is planned, and too few are no plan', () => {
+  const { layout } = planLayouts(volume(5, 1e-4, [2])!).choice;
+  expect(layout.groups).toEqual([[1, 3, 4, 5]]);
+  expect(volume(5, 1e-4, [1, 2, 3, 4])).toBe(undefined);
+});
+
+test('a shape becomes narrower with full parity where nodes are few', () => {
+  const shape = { dataFragments: 4, parityFragments: 2 };
+  expect(placeableShape(shape, 8)).toEqual(shape);
+  expect(placeableShape(shape, 4)).toEqual({ dataFragments: 2, parityFragments: 2 });
+  expect(placeableShape(shape, 2)).toBe(undefined);
+});
+
+test('segments of one shape are taken together', () => {
+  const place = (nodes: number[], dataFragments: number, blocks: number) => ({
+    ...{ nodes, dataFragments, blocks },
+    segments: new Set([blocks]),
+  });
+  expect(classesByShape([place([1, 2, 3], 2, 10), place([2, 3, 4], 2, 20), place([1, 2, 3], 1, 5)])).toEqual([
+    {
+      nodes: [1, 2, 3, 4],
+      dataFragments: 2,
+      parityFragments: 1,
+      segments: 2,
+      dataBytes: 2 * 30 * 4096,
+    },
+    { nodes: [1, 2, 3], dataFragments: 1, parityFragments: 2, segments: 1, dataBytes: 5 * 4096 },
+  ]);
+});
