@@ -39,9 +39,18 @@ export class WritableNodes {
 
   /** Nodes that a fragment may be sent to now, with the room they have beside what is on its way. */
   live(): PlacementNode[] {
+    return this.#withRoom((link) => this.isLive(link));
+  }
+
+  /** All nodes, with the room they had when they last answered. */
+  known(): PlacementNode[] {
+    return this.#withRoom(() => true);
+  }
+
+  #withRoom(isMeant: (link: NodeLink) => boolean): PlacementNode[] {
     const nodes: PlacementNode[] = [];
     for (const link of this.#links.links.values()) {
-      if (!this.isLive(link)) continue;
+      if (!isMeant(link)) continue;
       const reserved = this.#reservedBytes.get(link.id) ?? 0;
       nodes.push({ id: link.id, domain: link.domain, freeBytes: Math.max(0, link.freeBytes - reserved) });
     }

@@ -385,6 +385,13 @@ test('space that is freed can be written again', async () => {
   log.append(1, 100, 62);
 });
 
+test('while too few nodes answer, the room of those that are away still counts', async () => {
+  const log = fixture();
+  const before = log.writer.availableBytes();
+  for (const node of log.cluster.nodes.slice(1)) node.kill();
+  expect(log.writer.availableBytes()).toBe(before);
+});
+
 test('nodes that fill up unexpectedly bring trouble at once, and room brings the end of it', async () => {
   const log = fixture();
   log.append(1, 0, 4);
