@@ -87,6 +87,10 @@ static int populate(uint8_t *start, size_t length, int fd) {
   return 0;
 }
 
+// The same for memory of another process: its pages are there, or are made now. They are mapped when they are first used, so that this process
+// counts those only.
+static int reserve(size_t length, int fd) { return fallocate(fd, 0, 0, (off_t)length) == 0 ? 0 : -errno; }
+
 // Maps the whole descriptor at a huge-page boundary. NULL with errno set when it cannot be done.
 static uint8_t *map_aligned(int fd, size_t length) {
   size_t reserved = length + HUGE_PAGE_BYTES;
@@ -108,10 +112,10 @@ static uint8_t *map_aligned(int fd, size_t length) {
   return start;
 }
 
-static napi_value slab_buffer(napi_env env, int fd, size_t length) {
+static napi_value slab_buffer(napi_env env, int fd, size_t length, bool touch) {
   uint8_t *start = map_aligned(fd, length);
   if (start == NULL) return tartan_number(env, -errno);
-  int populated = populate(start, length, fd);
+  int populated = touch ? populate(start, length, fd) : reserve(length, fd);
   tartan_slab *slab = populated == 0 ? calloc(1, sizeof *slab) : NULL;
   if (slab == NULL) {
     munmap(start, length);
@@ -147,10 +151,11 @@ static napi_value slab_create(napi_env env, napi_callback_info info) {
   return tartan_number(env, fd);
 }
 
-// slabMap(fd, lengthBytes): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
+// slabMap(fd, lengthBytes, touch): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
+// touch 1: every page is mapped at once; 0: when it is first used.
 static napi_value slab_map(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
-  if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
+  napi_value argv[3];
+  if (!tartan_args(env, info, argv, 3)) return tartan_number(env, -EINVAL);
   int fd = tartan_int32(env, argv[0], -1);
   int64_t length = tartan_int64(env, argv[1], 0);
   struct stat status;
@@ -160,7 +165,7 @@ static napi_value slab_map(napi_env env, napi_callback_info info) {
   if ((seals & F_SEAL_SHRINK) == 0) return tartan_number(env, -EPERM);
   if (fstat(fd, &status) != 0) return tartan_number(env, -errno);
   if (status.st_size < length) return tartan_number(env, -EINVAL);
-  return slab_buffer(env, fd, (size_t)length);
+  return slab_buffer(env, fd, (size_t)length, tartan_int32(env, argv[2], 1) != 0);
 }
 
 // detachBuffer(arrayBuffer): 0 or -EINVAL. Views become empty; the memory goes once nothing pins it.

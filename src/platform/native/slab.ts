@@ -12,11 +12,15 @@ export interface Slab extends PlatformSlab {
   readonly descriptor: number;
 }
 
-/** Maps the descriptor and takes ownership of it, also when that fails. */
+/** Maps memory of another process, and takes ownership of the descriptor, also when that fails. Pages count as this process's once it uses them. */
 export function mapSlab(descriptor: number, lengthBytes: number): Slab {
+  return mapped(descriptor, lengthBytes, 0);
+}
+
+function mapped(descriptor: number, lengthBytes: number, touch: 0 | 1): Slab {
   const addon = nativeAddon();
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
-  const memory = addon.slabMap(descriptor, lengthBytes);
+  const memory = addon.slabMap(descriptor, lengthBytes, touch);
   if (typeof memory === 'number') closeSync(descriptor);
   const arrayBuffer = checked<ArrayBuffer>(memory, `map ${lengthBytes} bytes of shared memory`);
   let open = true;
@@ -38,7 +42,7 @@ export function mapSlab(descriptor: number, lengthBytes: number): Slab {
 export function createSlab(lengthBytes: number): Slab {
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
   const descriptor = nativeAddon().slabCreate(lengthBytes);
-  return mapSlab(checked(descriptor, `create ${lengthBytes} bytes of shared memory`), lengthBytes);
+  return mapped(checked(descriptor, `create ${lengthBytes} bytes of shared memory`), lengthBytes, 1);
 }
 
 /** Private zeroed memory for direct I/O. */
