@@ -3,6 +3,11 @@ import type { Command } from 'commander';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { nodeTable } from '../status/status-text.ts';
 import { attachSupervisor, type SupervisorClient } from '../supervisor/supervisor-client.ts';
+import { silentSteps, terminalSteps } from '../terminal/steps.ts';
+import { addNodes } from '../volume/more-nodes.ts';
+import type { VolumeFile } from '../volume/volume-file.ts';
+import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { parseCount } from './numbers.ts';
 import { commandPlatform } from './session.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
@@ -16,7 +21,7 @@ export function parseNodeId(text: string): number {
 }
 
 export function addNodeCommands(program: Command): Command {
-  const node = program.command('node').description('list, start, stop or kill storage nodes');
+  const node = program.command('node').description('list, add, start, stop or kill storage nodes');
   addJsonOption(addVolumeOptions(node.command('list').description('list the storage nodes'))).action(
     async (options: VolumeOptions) => {
       const { nodes } = await gatherStatus(options);
@@ -24,6 +29,11 @@ export function addNodeCommands(program: Command): Command {
       process.stdout.write(`${text}\n`);
     },
   );
+  const add = node
+    .command('add')
+    .description('add storage nodes, which new data is written to from then on')
+    .option('--count <number>', 'how many (1)', parseCount('--count'));
+  addJsonOption(addVolumeOptions(add)).action(runAdd);
   addAction(node, 'start', 'start a node that is down', (supervisor, id) =>
     supervisor.run({ command: 'start-node', id }),
   );
@@ -58,13 +68,7 @@ function addAction(
         `there is no node ${id}; this volume has ${file.nodes.join(', ')}`,
       );
     }
-    const supervisor = await attachSupervisor(commandPlatform(), layout);
-    if (supervisor === undefined) {
-      throw new CommandFailure(
-        exitCodes.unavailable,
-        `${file.name} is not running; start it with \`tartan up\``,
-      );
-    }
+    const supervisor = await runningSupervisor(layout, file);
     try {
       await act(supervisor, id);
       const state = (await supervisor.facts()).nodes.find((node) => node.id === id);
@@ -73,4 +77,38 @@ function addAction(
       supervisor.close();
     }
   });
+}
+
+async function runningSupervisor(layout: VolumeLayout, file: VolumeFile): Promise<SupervisorClient> {
+  const supervisor = await attachSupervisor(commandPlatform(), layout);
+  if (supervisor !== undefined) return supervisor;
+  throw new CommandFailure(exitCodes.unavailable, `${file.name} is not running; start it with \`tartan up\``);
+}
+
+interface AddOptions extends VolumeOptions {
+  readonly count?: number;
+}
+
+async function runAdd(options: AddOptions): Promise<void> {
+  const { count = 1 } = options;
+  if (count < 1)
+    throw new CommandFailure(exitCodes.usage, `--count ${count}: at least one node can be added`);
+  const { layout, file } = existingVolume(options);
+  const supervisor = await runningSupervisor(layout, file);
+  try {
+    const steps = options.json === true ? silentSteps : terminalSteps(process.stderr);
+    const step = steps.begin('nodes');
+    const { volume, added } = addNodes(layout, () => count);
+    await supervisor.run({ command: 'take-nodes' });
+    for (const id of added) {
+      step.update(`starting node ${id}`);
+      await supervisor.run({ command: 'start-node', id });
+    }
+    step.done(`${added.join(', ')} added: ${volume.name} has ${volume.nodes.length} nodes now`);
+    const { nodes } = await supervisor.facts();
+    const facts = nodes.filter(({ id }) => added.includes(id));
+    if (options.json === true) process.stdout.write(`${JSON.stringify(facts, null, 2)}\n`);
+  } finally {
+    supervisor.close();
+  }
 }

@@ -11,15 +11,16 @@ import {
   type SupervisorClient,
 } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
+import { addNodes } from '../volume/more-nodes.ts';
 import { canonicalMountPoint, detachMount, prepareMountPoint, probeMount } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { requireFuse, requireSpace } from '../volume/requirements.ts';
 import {
+  changeVolumeFile,
   createVolume,
   type Frontend,
   frontends,
   readVolumeFile,
-  replaceVolumeFile,
   type VolumeFile,
   volumeExists,
 } from '../volume/volume-file.ts';
@@ -51,7 +52,11 @@ export function addUpCommand(program: Command): void {
     .description('create the volume if there is none, start what does not run, and mount it')
     .argument('[mountpoint]', 'an empty directory; made if missing');
   addVolumeOptions(command)
-    .option('--nodes <count>', `storage nodes of a new volume (${DEFAULT_NODES})`, parseCount('--nodes'))
+    .option(
+      '--nodes <count>',
+      `storage nodes of a new volume (${DEFAULT_NODES}); more than it has: further ones are added`,
+      parseCount('--nodes'),
+    )
     .option('--parity <count>', `how many of them may be lost (${DEFAULT_PARITY})`, parseCount('--parity'))
     .option('--capacity <size>', 'bytes that each node may use (what its disk has)', parseCapacity)
     .addOption(new Option('--frontend <name>', 'how the kernel is spoken to').choices(frontends))
@@ -84,7 +89,8 @@ function openVolume(
     const existing = readVolumeFile(layout);
     refuseChanges(existing, options);
     requireSpace(layout.directory, 0);
-    return { layout, volume: withMountPoint(layout, existing, mountPoint, options.frontend) };
+    withMountPoint(layout, mountPoint, options.frontend);
+    return { layout, volume: withNodes(layout, options.nodes, steps) };
   }
   const nodes = options.nodes ?? DEFAULT_NODES;
   const shape = stripeShape(nodes, options.parity ?? DEFAULT_PARITY);
@@ -113,7 +119,7 @@ function refuseChanges(volume: VolumeFile, options: UpOptions): void {
   const compare = (option: string, asked: number | undefined, is: number | string): void => {
     if (asked !== undefined && asked !== is) differences.push(`${option} is ${is} and not ${asked}`);
   };
-  compare('--nodes', options.nodes, volume.nodes.length);
+  if ((options.nodes ?? 0) < volume.nodes.length) compare('--nodes', options.nodes, volume.nodes.length);
   compare('--parity', options.parity, volume.parityFragments);
   compare('--capacity', options.capacity, volume.capacityBytes ?? 'what the disk has');
   if (differences.length === 0) return;
@@ -126,16 +132,23 @@ function refuseChanges(volume: VolumeFile, options: UpOptions): void {
 
 function withMountPoint(
   layout: VolumeLayout,
-  volume: VolumeFile,
   mountPoint: string | undefined,
   frontend: Frontend | undefined,
-): VolumeFile {
-  const path = mountPoint === undefined ? volume.mountPoint : canonicalMountPoint(mountPoint);
-  const wanted: VolumeFile = { ...volume, mountPoint: path, frontend: frontend ?? volume.frontend };
-  if (wanted.mountPoint !== volume.mountPoint || wanted.frontend !== volume.frontend) {
-    replaceVolumeFile(layout, wanted);
-  }
-  return wanted;
+): void {
+  const path = mountPoint === undefined ? undefined : canonicalMountPoint(mountPoint);
+  changeVolumeFile(layout, (volume) => ({
+    ...volume,
+    mountPoint: path ?? volume.mountPoint,
+    frontend: frontend ?? volume.frontend,
+  }));
+}
+
+function withNodes(layout: VolumeLayout, nodes: number | undefined, steps: Steps): VolumeFile {
+  const { volume, added } = addNodes(layout, ({ nodes: present }) =>
+    Math.max(0, (nodes ?? 0) - present.length),
+  );
+  if (added.length > 0) steps.begin('volume').done(`${volume.name} has ${volume.nodes.length} nodes now`);
+  return volume;
 }
 
 export interface BringUpOptions {
@@ -155,6 +168,9 @@ export async function bringUp(
   const supervisor = running ?? (await ensureSupervisor(commandPlatform(), layout));
   try {
     if (options.restart) await supervisor.run({ command: 'set-restart', restart: true });
+    // Those that it does not know were added just now, or by a command that did not live to say so.
+    const known = (await supervisor.facts()).nodes.map(({ id }) => id);
+    if (volume.nodes.some((id) => !known.includes(id))) await supervisor.run({ command: 'take-nodes' });
     await startNodes(supervisor, options.steps);
     await mountHere(supervisor, layout, volume, options);
   } catch (error) {

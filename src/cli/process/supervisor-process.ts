@@ -1,10 +1,8 @@
 /** The supervisor's process: coordinator, control service, and the processes of the volume. */
 import { mkdirSync } from 'node:fs';
-import { type Coordinator, coordinatorKeys, type NodeRecord } from '../../cluster/coordinator.ts';
 import { openEmbeddedCoordinator } from '../../cluster/coordinator-embedded.ts';
 import { coordinatorHandler } from '../../cluster/coordinator-service.ts';
 import { nodeLinks } from '../../cluster/node-links.ts';
-import { encodeRecord } from '../../cluster/node-record.ts';
 import { RpcError, type RpcHandler, type RpcRequest, rpcMethods } from '../../cluster/rpc.ts';
 import { connectRpc } from '../../cluster/rpc-connect.ts';
 import { serveRpc } from '../../cluster/rpc-server.ts';
@@ -14,8 +12,9 @@ import { realPlatform } from '../../platform/real/real-platform.ts';
 import { asFailure, CommandFailure, exitCodes } from '../failure.ts';
 import type { MountRequest, SupervisorRequest } from '../supervisor/control-messages.ts';
 import { answerControl, callControl } from '../supervisor/control-service.ts';
+import { registerVolume } from '../supervisor/registration.ts';
 import { Supervisor } from '../supervisor/supervisor.ts';
-import { readVolumeFile, readVolumeKey, type VolumeFile } from '../volume/volume-file.ts';
+import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { runLongLived } from './long-running.ts';
 import { identityOf, removeProcessFile, writeProcessFile } from './process-file.ts';
@@ -83,29 +82,6 @@ async function openDatabase(platform: Platform, layout: VolumeLayout): Promise<D
     }
     throw asFailure(error, layout.coordinatorDirectory);
   }
-}
-
-/** Writes what differs: the coordinator is the processes' source, the volume's file is where it comes from. */
-async function registerVolume(
-  coordinator: Coordinator,
-  volume: VolumeFile,
-  layout: VolumeLayout,
-): Promise<void> {
-  const { formatVersion, name, volumeId, dataFragments, parityFragments } = volume;
-  await putIfDifferent(
-    coordinator,
-    coordinatorKeys.volume,
-    encodeRecord({ formatVersion, name, volumeId, dataFragments, parityFragments }),
-  );
-  for (const id of volume.nodes) {
-    const record: NodeRecord = { id, address: `unix:${layout.nodeSocket(id)}` };
-    await putIfDifferent(coordinator, coordinatorKeys.node(id), encodeRecord(record));
-  }
-}
-
-async function putIfDifferent(coordinator: Coordinator, key: string, value: Buffer): Promise<void> {
-  const present = await coordinator.get(key);
-  if (present === undefined || !present.value.equals(value)) await coordinator.put(key, value);
 }
 
 function control(platform: Platform, supervisor: Supervisor, request: RpcRequest): ReturnType<RpcHandler> {

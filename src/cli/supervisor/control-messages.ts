@@ -12,6 +12,8 @@ import type { Frontend } from '../volume/volume-file.ts';
 
 export type SupervisorRequest =
   | { readonly command: 'facts' }
+  /** The volume's file has more nodes than it had. */
+  | { readonly command: 'take-nodes' }
   | { readonly command: 'start-node'; readonly id: number }
   | { readonly command: 'stop-node'; readonly id: number; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly command: 'start-mount'; readonly mount: MountSettings }

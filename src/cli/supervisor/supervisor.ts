@@ -10,7 +10,7 @@ import { type Coordinator, coordinatorKeys, type ManagerRecord } from '../../clu
 import type { NodeLinks } from '../../cluster/nodes.ts';
 import type { Logger } from '../../platform/platform.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import type { VolumeFile } from '../volume/volume-file.ts';
+import { readVolumeFile, type VolumeFile } from '../volume/volume-file.ts';
 import { nodeProcessName, type VolumeLayout } from '../volume/volume-layout.ts';
 import type {
   Explanation,
@@ -24,6 +24,7 @@ import type {
 } from './control-messages.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { MOUNT_NODE_ARGS, STORAGE_NODE_ARGS } from './node-options.ts';
+import { registerVolume } from './registration.ts';
 
 /** A process that keeps dying is restarted with growing pauses. */
 const RESTART_FIRST_MS = 200;
@@ -37,6 +38,7 @@ const FORCED_UNMOUNT_TIMEOUT_MS = 15_000;
 
 export interface SupervisorOptions {
   readonly layout: VolumeLayout;
+  /** As it was when the supervisor began. */
   readonly volume: VolumeFile;
   readonly coordinator: Coordinator;
   readonly links: NodeLinks;
@@ -93,6 +95,8 @@ export class Supervisor {
     switch (request.command) {
       case 'facts':
         return this.facts();
+      case 'take-nodes':
+        return this.#takeNodes();
       case 'start-node':
         rmSync(this.#options.layout.stoppedMark(request.id), { force: true });
         return this.startNode(request.id);
@@ -112,6 +116,16 @@ export class Supervisor {
         return Promise.reject(
           new CommandFailure(exitCodes.usage, 'the supervisor does not know this command'),
         );
+    }
+  }
+
+  /** Registers the nodes that the volume's file has and this does not know yet. Starts none. */
+  async #takeNodes(): Promise<void> {
+    const { layout, coordinator } = this.#options;
+    const volume = readVolumeFile(layout);
+    await registerVolume(coordinator, volume, layout);
+    for (const id of volume.nodes) {
+      if (!this.#nodes.has(id)) this.#nodes.set(id, this.#managedNode(id));
     }
   }
 
@@ -239,7 +253,7 @@ export class Supervisor {
   }
 
   #isStoppedOnPurpose(name: string): boolean {
-    return this.#options.volume.nodes.some(
+    return [...this.#nodes.keys()].some(
       (id) => nodeProcessName(id) === name && existsSync(this.#options.layout.stoppedMark(id)),
     );
   }

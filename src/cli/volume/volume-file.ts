@@ -1,6 +1,6 @@
 /**
  * volume.json and volume.key: what a volume is on this machine. Written once at creation and replaced atomically when
- * the mount point changes. Byte-level rules: docs/format/volume-file.md. A file that does not match is refused, never guessed at.
+ * the mount point changes or nodes are added. Byte-level rules: docs/format/volume-file.md. A file that does not match is refused, never guessed at.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -182,14 +182,37 @@ function linkUnlessPresent(from: string, to: string): boolean {
   }
 }
 
-export function replaceVolumeFile(layout: VolumeLayout, file: VolumeFile): void {
+/**
+ * Replaces the file by what `change` makes of it, durably; returns what it says then. Another command may change it meanwhile: then `change`
+ * is asked again, with what the other one wrote.
+ */
+export function changeVolumeFile(
+  layout: VolumeLayout,
+  change: (volume: VolumeFile) => VolumeFile,
+): VolumeFile {
+  for (;;) {
+    const before = readVolumeFile(layout);
+    const after = change(before);
+    if (replaceVolumeFile(layout, before, after)) return after;
+  }
+}
+
+/** False: it is not `before` any more. */
+function replaceVolumeFile(layout: VolumeLayout, before: VolumeFile, after: VolumeFile): boolean {
+  if (encode(after).equals(encode(before))) return true;
   const draft = `${layout.settingsFile}.${process.pid}`;
   try {
-    writeDurably(draft, encode(file), statSync(layout.settingsFile).mode & 0o777);
-    renameSync(draft, layout.settingsFile);
-    syncDirectory(dirname(layout.settingsFile));
+    writeDurably(draft, encode(after), statSync(layout.settingsFile).mode & 0o777);
+    // The draft's way to the disk is what takes time: looked at after it, the file is not changed by another before the rename.
+    const unchanged = encode(readVolumeFile(layout)).equals(encode(before));
+    if (unchanged) {
+      renameSync(draft, layout.settingsFile);
+      syncDirectory(dirname(layout.settingsFile));
+    }
+    return unchanged;
   } catch (error) {
-    rmSync(draft, { force: true });
     throw asFailure(error, layout.settingsFile);
+  } finally {
+    rmSync(draft, { force: true });
   }
 }

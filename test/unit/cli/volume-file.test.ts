@@ -2,11 +2,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandFailure } from '../../../src/cli/failure.ts';
+import { addNodes } from '../../../src/cli/volume/more-nodes.ts';
 import {
+  changeVolumeFile,
   createVolume,
   readVolumeFile,
   readVolumeKey,
-  replaceVolumeFile,
   volumeFileProblem,
 } from '../../../src/cli/volume/volume-file.ts';
 import { type VolumeLayout, volumeLayout } from '../../../src/cli/volume/volume-layout.ts';
@@ -59,8 +60,19 @@ describe('the volume file', () => {
 
   test('replacing it leaves no draft behind', () => {
     createVolume(layout, wanted);
-    replaceVolumeFile(layout, { ...readVolumeFile(layout), mountPoint: '/mnt/elsewhere' });
+    changeVolumeFile(layout, (volume) => ({ ...volume, mountPoint: '/mnt/elsewhere' }));
     expect(readVolumeFile(layout).mountPoint).toBe('/mnt/elsewhere');
+    expect(readdirSync(layout.directory).sort()).toEqual(['volume.json', 'volume.key']);
+  });
+
+  test('of two changes at the same time none is lost', () => {
+    createVolume(layout, wanted);
+    let asked = 0;
+    changeVolumeFile(layout, (volume) => {
+      if (asked++ === 0) addNodes(layout, () => 1);
+      return { ...volume, mountPoint: '/mnt/elsewhere' };
+    });
+    expect(readVolumeFile(layout)).toMatchObject({ nodes: [1, 2, 3, 4], mountPoint: '/mnt/elsewhere' });
     expect(readdirSync(layout.directory).sort()).toEqual(['volume.json', 'volume.key']);
   });
 
@@ -86,5 +98,21 @@ describe('the volume file', () => {
 
   test('a directory without a volume says how to make one', () => {
     expect(() => readVolumeFile(layout)).toThrow('tartan up');
+  });
+});
+
+describe('more nodes', () => {
+  test('have ids above those in use, and pass over directories with data in them', () => {
+    createVolume(layout, { ...wanted, nodes: [1, 2, 5] });
+    mkdirSync(layout.nodeDirectory(6), { recursive: true });
+    mkdirSync(join(layout.nodeDirectory(7), 'storage'), { recursive: true });
+    expect(addNodes(layout, () => 2)).toMatchObject({ added: [6, 8] });
+    expect(readVolumeFile(layout).nodes).toEqual([1, 2, 5, 6, 8]);
+  });
+
+  test('than a volume may have are refused, and none is added', () => {
+    createVolume(layout, wanted);
+    expect(() => addNodes(layout, () => 30)).toThrow('would have 33 nodes');
+    expect(readVolumeFile(layout).nodes).toEqual([1, 2, 3]);
   });
 });

@@ -1,0 +1,27 @@
+/** Tells the coordinator what the volume's file says. Writes what differs: processes go by the coordinator, and it by the file. */
+import { type Coordinator, coordinatorKeys, type NodeRecord } from '../../cluster/coordinator.ts';
+import { encodeRecord } from '../../cluster/node-record.ts';
+import type { VolumeFile } from '../volume/volume-file.ts';
+import type { VolumeLayout } from '../volume/volume-layout.ts';
+
+export async function registerVolume(
+  coordinator: Coordinator,
+  volume: VolumeFile,
+  layout: VolumeLayout,
+): Promise<void> {
+  const { formatVersion, name, volumeId, dataFragments, parityFragments } = volume;
+  await putIfDifferent(
+    coordinator,
+    coordinatorKeys.volume,
+    encodeRecord({ formatVersion, name, volumeId, dataFragments, parityFragments }),
+  );
+  for (const id of volume.nodes) {
+    const record: NodeRecord = { id, address: `unix:${layout.nodeSocket(id)}` };
+    await putIfDifferent(coordinator, coordinatorKeys.node(id), encodeRecord(record));
+  }
+}
+
+async function putIfDifferent(coordinator: Coordinator, key: string, value: Buffer): Promise<void> {
+  const present = await coordinator.get(key);
+  if (present === undefined || !present.value.equals(value)) await coordinator.put(key, value);
+}
