@@ -96,9 +96,8 @@ export class Link implements NodeLink {
     void this.#connect();
   }
 
-  /** Does not wait for the next attempt to connect. True if the node answers. */
+  /** For one that is down: does not wait for the next attempt to connect. True if the node answers. */
   tryNow(): Promise<boolean> {
-    if (this.#state !== 'down') return Promise.resolve(true);
     if (this.#closed) return Promise.resolve(false);
     const outcome = new Promise<boolean>((resolve) => this.#triers.push(resolve));
     if (!this.#connecting) {

@@ -2,6 +2,7 @@
  * The storage nodes of a volume as one process sees them: the contract. NodeLinks keeps an authenticated connection to every
  * registered node, reconnects when it is lost (backing off up to 1 s), and tells what is up. It does not decide placement.
  */
+import type { PlacementNode } from './placement.ts';
 import type { RpcClient } from './rpc.ts';
 
 export type NodeState =
@@ -41,4 +42,13 @@ export interface NodeLinks {
    */
   reach(nodeIds: readonly number[]): Promise<boolean>;
   close(): void;
+}
+
+/** Those that are up, as placement takes them. */
+export function upNodes({ links }: Pick<NodeLinks, 'links'>): PlacementNode[] {
+  const nodes: PlacementNode[] = [];
+  for (const { id, state, domain, freeBytes } of links.values()) {
+    if (state === 'up') nodes.push({ id, domain, freeBytes });
+  }
+  return nodes;
 }

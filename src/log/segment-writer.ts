@@ -418,13 +418,12 @@ class LogWriter implements SegmentWriter {
   // Space
 
   availableBytes(): number {
-    const { links, slab } = this.#options;
+    const { slab } = this.#options;
     // Away is not full: while too few nodes answer, what is written waits for them.
     const nodes = this.#nodes.enoughAnswer ? this.#nodes.live() : this.#nodes.known();
-    const up = nodes.map((node) => node.freeBytes);
-    assert(links.links.size >= up.length, 'live nodes are registered');
+    const roomBytes = nodes.map((node) => node.freeBytes);
     const accepted = ((this.#open === undefined ? 0 : 1) + this.#unplacedFlights()) * this.#segmentBlocks;
-    return Math.max(0, usableBytes(up, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
+    return Math.max(0, usableBytes(roomBytes, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
   }
 
   roomSegments(): number {

@@ -195,3 +195,20 @@ async function holds(parts: RepairParts, { record, position, nodeId, checksums }
   }
   return true;
 }
+
+/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it returns. */
+export async function freeOld(
+  { calls, metadata, claims }: RepairParts,
+  old: SegmentRecord,
+  positions: readonly number[],
+): Promise<void> {
+  const { segmentId, generation } = old;
+  await metadata.sync();
+  const frees = positions
+    .filter((position) => calls.isUp(old.nodes[position]!))
+    .map((position) => {
+      const name = { segmentId, position, generation };
+      return calls.free(old.nodes[position]!, metadata.term, [name], claims);
+    });
+  await Promise.all(frees);
+}

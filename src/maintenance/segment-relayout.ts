@@ -11,7 +11,7 @@ import { BLOCK_BYTES } from '../base/units.ts';
 import { segmentKey } from '../format/metadata-keys.ts';
 import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
 import { fragmentBlocksFor } from '../log/segment-layout.ts';
-import { type RepairOutcome, type RepairParts, readStrip, sameNodes } from './fragment-repair.ts';
+import { freeOld, type RepairOutcome, type RepairParts, readStrip, sameNodes } from './fragment-repair.ts';
 import { STRIP_BLOCKS } from './repair-memory.ts';
 import { payloadBytes } from './segment-source.ts';
 
@@ -30,7 +30,7 @@ export interface Relayout {
   readonly parityFragments?: number;
 }
 
-/** 'moved': the record names the new layout. */
+/** 'moved': the record names the new layout, and the nodes that answer were told to free the old one. */
 export async function layOutAnew(
   parts: RepairParts,
   relayout: Relayout,
@@ -50,7 +50,11 @@ export async function layOutAnew(
     const generation = record.generation + step;
     if (generation > MAX_GENERATION) return 'refused';
     const outcome = await put(parts, { ...made, generation }, pieces);
-    if (outcome === 'ok') return changed(parts, record, { ...made, generation });
+    if (outcome === 'ok') {
+      const change = await changed(parts, record, { ...made, generation });
+      if (change === 'moved') await freeOld(parts, record, [...record.nodes.keys()]);
+      return change;
+    }
     await freeLayout(parts, { ...made, generation });
     if (outcome === 'unreachable') return 'refused';
   }

@@ -90,14 +90,14 @@ export class Ensemble {
    * Forms an ensemble of the present members that can be reached, and of those that join. Resolves when the journal runs again, or has stopped for
    * good. Joining members that cannot be brought up to date are left out.
    */
-  change(joining: readonly Member[] = []): Promise<void> {
-    this.#joining = [...this.#joining, ...joining];
+  change(): Promise<void> {
     return this.#startChange();
   }
 
   /** Forms an ensemble with one more member. False if the member could not be brought up to date, though the change may still be under way. */
   async join(member: Member): Promise<boolean> {
-    void this.change([member]);
+    this.#joining = [...this.#joining, member];
+    void this.#startChange();
     while (this.#joining.includes(member) && this.journal.stopped === undefined) {
       await new Promise<void>((resolve) => this.#attempts.push(resolve));
     }

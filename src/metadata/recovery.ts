@@ -11,7 +11,7 @@ import {
   type ManagerRecord,
 } from '../cluster/coordinator.ts';
 import { decodeManagerRecord, encodeRecord } from '../cluster/node-record.ts';
-import type { NodeLinks } from '../cluster/nodes.ts';
+import { type NodeLinks, upNodes } from '../cluster/nodes.ts';
 import { chooseEnsemble } from '../cluster/placement.ts';
 import type { ReplicaStore } from '../cluster/replica-store.ts';
 import { FormatError } from '../format/fields.ts';
@@ -128,18 +128,14 @@ async function formatVolume(parts: RecoveryParts, term: number): Promise<Adopted
   const { platform, links, store } = parts;
   const startMs = platform.clock.monotonicMs();
   for (;;) {
-    const live = [...links.links.values()].filter((link) => link.state === 'up');
+    const live = upNodes(links);
     const waitedMs = platform.clock.monotonicMs() - startMs;
     if (live.length > 0 && (live.length >= links.links.size || waitedMs >= STRAGGLER_MS)) {
       await mustBeNew(
         parts,
         live.map(({ id }) => id),
       );
-      const chosen = chooseEnsemble(
-        live.map(({ id, domain, freeBytes }) => ({ id, domain, freeBytes })),
-        [],
-        parts.ensembleSize(),
-      );
+      const chosen = chooseEnsemble(live, [], parts.ensembleSize());
       const members = await emptied(parts, chosen, term);
       if (members.length === chosen.length) {
         await store.beginInstall();

@@ -7,7 +7,7 @@
  */
 import type { Coordinator } from '../cluster/coordinator.ts';
 
-import type { NodeLinks } from '../cluster/nodes.ts';
+import { type NodeLinks, upNodes } from '../cluster/nodes.ts';
 import { chooseEnsemble } from '../cluster/placement.ts';
 import type { ReplicaStore } from '../cluster/replica-store.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -84,21 +84,19 @@ export class Recruiter {
   /** A node that should be a member and is not. */
   #candidate(): number | undefined {
     const { links, ensemble, size } = this.#parts;
-    const live = [...links.links.values()].filter((link) => link.state === 'up');
     const current = ensemble.lacksMembers
       ? []
       : ensemble.journal.members.map((member) => member.client.nodeId);
     const missing = size() - current.length;
     if (missing <= 0) return undefined;
-    const reachable = live.map(({ id, domain, freeBytes }) => ({ id, domain, freeBytes }));
-    return chooseEnsemble(reachable, current, size()).find((id) => !current.includes(id));
+    return chooseEnsemble(upNodes(links), current, size()).find((id) => !current.includes(id));
   }
 
   #next(): void {
     const nodeId = this.#candidate();
     const { ensemble } = this.#parts;
     if (!ensemble.journal.isRunning && !ensemble.lacksMembers) return;
-    const incomplete = ensemble.lacksMembers ? undefined : this.#incomplete();
+    const incomplete = ensemble.journal.isRunning ? this.#incomplete() : undefined;
     if (nodeId !== undefined) this.#run(this.#recruit(nodeId), 'journal-member-joined', nodeId);
     else if (incomplete !== undefined) {
       this.#run(this.#refill(incomplete), 'replica-refilled', incomplete.client.nodeId);

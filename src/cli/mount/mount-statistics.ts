@@ -5,6 +5,7 @@ import type { NodeLinks } from '../../cluster/nodes.ts';
 import type { FileSystem } from '../../filesystem/file-system.ts';
 import type { SegmentReader, SegmentWriter } from '../../log/log.ts';
 import type { PrimaryManager } from '../../metadata/manager.ts';
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { Upkeep } from '../../replicator/upkeep.ts';
 import type { MountStatistics, WorkFacts } from '../supervisor/control-messages.ts';
 
@@ -24,6 +25,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
   const totals = metadata.totals();
   const read = reader.statistics();
   const cleaning = cleaner.statistics();
+  const availability = parts.upkeep.availability();
   return {
     journal: metadata.journalReport(),
     metadataTrouble: metadata.trouble?.message ?? null,
@@ -34,8 +36,8 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
     availableBytes: space.availableBlocks * BLOCK_BYTES,
     segments: totals.segments,
     ...redundancyOf(parts.upkeep),
-    work: workUnderWay(parts.upkeep),
-    availability: parts.upkeep.availability(),
+    work: workUnderWay(parts.upkeep, availability),
+    availability,
     blocksRebuilt: read.blocksRebuilt,
     corruptBlocks: read.corruptBlocks,
     cleaning: {
@@ -49,7 +51,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
 }
 
 /** What is under way in the background, paused work included. */
-function workUnderWay(upkeep: Upkeep): WorkFacts[] {
+function workUnderWay(upkeep: Upkeep, availability: AvailabilityReport): WorkFacts[] {
   const work: WorkFacts[] = [];
   const heal = upkeep.heal();
   if (heal.degradedSegments > 0) {
@@ -62,7 +64,7 @@ function workUnderWay(upkeep: Upkeep): WorkFacts[] {
     const leftBytes = bytesLeft;
     work.push({ kind: 'scrub', state, doneBytes: bytesRead, leftBytes, bytesPerSecond, secondsLeft });
   }
-  const { state, segmentsLeft, doneBytes, leftBytes, bytesPerSecond, secondsLeft } = upkeep.availability();
+  const { state, segmentsLeft, doneBytes, leftBytes, bytesPerSecond, secondsLeft } = availability;
   if (segmentsLeft > 0) {
     work.push({ kind: 'availability', state, doneBytes, leftBytes, bytesPerSecond, secondsLeft });
   }

@@ -7,8 +7,8 @@
  * remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
-import type { NodeLinks } from '../../cluster/nodes.ts';
-import { type PlacementNode, placeSegment } from '../../cluster/placement.ts';
+import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
+import { placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
@@ -21,7 +21,6 @@ import { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
-import { freeOld } from '../heal/heal-segment.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 
 export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
@@ -210,11 +209,11 @@ export class Converter {
   }
 
   async #layOut(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
-    const { metadata, calls, sources, claims } = this.#parts;
+    const { links, metadata, calls, sources, claims } = this.#parts;
     const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
     const blocks = record.dataBlocks + record.summaryBlocks;
     const { dataFragments, parityFragments } = shape;
-    const layout = placeSegment(this.#live(), {
+    const layout = placeSegment(upNodes(links), {
       ...{ dataFragments, parityFragments, rotation: record.segmentId % ROTATIONS },
       fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
     });
@@ -223,21 +222,12 @@ export class Converter {
     const { nodes } = layout;
     const outcome = await layOutAnew(parts, { record, bad: new Set(), nodes, parityFragments });
     if (outcome !== 'moved') return false;
-    await freeOld(parts, record, [...record.nodes.keys()]);
     this.#progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
     return true;
   }
 
   #isUp(nodeId: number): boolean {
     return this.#parts.links.links.get(nodeId)?.state === 'up';
-  }
-
-  #live(): PlacementNode[] {
-    const nodes: PlacementNode[] = [];
-    for (const { id, state, domain, freeBytes } of this.#parts.links.links.values()) {
-      if (state === 'up') nodes.push({ id, domain, freeBytes });
-    }
-    return nodes;
   }
 
   async close(): Promise<void> {

@@ -9,7 +9,7 @@ import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/pl
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import { fragmentBlocksFor } from '../../log/segment-layout.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
-import { type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
+import { freeOld, type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 
 export interface HealOptions {
@@ -82,26 +82,7 @@ async function relayOut(
   if (layout === undefined) return 'postponed';
   const outcome = await layOutAnew(parts, { record, bad, nodes: layout.nodes });
   if (outcome === 'unreadable') return 'unreadable';
-  if (outcome !== 'moved') return 'postponed';
-  await freeOld(parts, record, [...record.nodes.keys()]);
-  return 'healed';
+  return outcome === 'moved' ? 'healed' : 'postponed';
 }
 
 const ROTATIONS = 2 ** 16;
-
-/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it returns. */
-export async function freeOld(
-  { calls, metadata, claims }: RepairParts,
-  old: SegmentRecord,
-  positions: readonly number[],
-): Promise<void> {
-  const { segmentId, generation } = old;
-  await metadata.sync();
-  const frees = positions
-    .filter((position) => calls.isUp(old.nodes[position]!))
-    .map((position) => {
-      const name = { segmentId, position, generation };
-      return calls.free(old.nodes[position]!, metadata.term, [name], claims);
-    });
-  await Promise.all(frees);
-}

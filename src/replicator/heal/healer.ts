@@ -7,8 +7,7 @@
  */
 
 import { BLOCK_BYTES } from '../../base/units.ts';
-import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
-import type { PlacementNode } from '../../cluster/placement.ts';
+import { type NodeLink, type NodeLinks, upNodes } from '../../cluster/nodes.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import type { Shape } from '../../log/segment-layout.ts';
@@ -254,7 +253,7 @@ export class Healer {
         dataFragments: this.#parts.shape.dataFragments,
         isBad,
         isUp: (nodeId) => this.#isUp(nodeId),
-        live: () => this.#live(),
+        live: () => upNodes(this.#parts.links),
       });
       if (outcome !== 'healed') return false;
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
@@ -264,14 +263,6 @@ export class Healer {
     } finally {
       claims.release(segmentId);
     }
-  }
-
-  #live(): PlacementNode[] {
-    const nodes: PlacementNode[] = [];
-    for (const { id, state, domain, freeBytes } of this.#parts.links.links.values()) {
-      if (state === 'up') nodes.push({ id, domain, freeBytes });
-    }
-    return nodes;
   }
 
   async close(): Promise<void> {
