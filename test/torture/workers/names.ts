@@ -122,7 +122,8 @@ class NameWorkload implements Workload {
     const path = this.#somePath();
     if (path === undefined) return;
     const draft = `${path}.draft`;
-    this.#createAt(draft);
+    // One that is there is left from a crash between the two: it is put in its place now.
+    if (!this.#model.current.has(draft)) this.#createAt(draft);
     this.#rename(draft, path);
   }
 
