@@ -2,7 +2,7 @@
  * `npm test`: makes the clone runnable with all that tests need, then lint, types, every test, and simulated runs. `--node24` runs the unit tests once more on
  * Node 24. The last line counts: `N passed, N failed`.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -18,13 +18,26 @@ setUp({ forTests: true });
 mkdirSync(results, { recursive: true });
 
 let passed = 0;
-let failed = 0;
+/** What failed and why, said once more at the end: it may have scrolled past long before. */
+const failures = [];
+const LONGEST_REASON_CHARACTERS = 4_000;
 
-function check(title, command, commandArgs) {
+async function check(title, command, commandArgs) {
   process.stdout.write(`\n== ${title}\n`);
-  const { status } = spawnSync(command, commandArgs, { cwd: root, stdio: 'inherit' });
+  const child = spawn(command, commandArgs, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
+  let end = '';
+  const pass = (to) => (bytes) => {
+    to.write(bytes);
+    end = (end + bytes).slice(-LONGEST_REASON_CHARACTERS);
+  };
+  child.stdout.on('data', pass(process.stdout));
+  child.stderr.on('data', pass(process.stderr));
+  const status = await new Promise((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('close', resolve);
+  });
   if (status === 0) passed += 1;
-  else failed += 1;
+  else failures.push({ title, reason: `ended with ${status}\n${end}` });
 }
 
 function runVitest(title, node, project) {
@@ -37,13 +50,24 @@ function runVitest(title, node, project) {
     cwd: root,
     stdio: 'inherit',
   });
-  if (existsSync(report)) {
-    const counts = JSON.parse(readFileSync(report, 'utf8'));
-    passed += counts.numPassedTests;
-    failed += counts.numFailedTests;
-    // A file that does not load has no failed test of its own, and an error outside a test fails the run only.
-    if (status !== 0 && counts.numFailedTests === 0) failed += Math.max(1, counts.numFailedTestSuites);
-  } else failed += 1;
+  if (!existsSync(report)) {
+    failures.push({ title, reason: `ended with ${status} and without a report` });
+    return;
+  }
+  const { numPassedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'));
+  passed += numPassedTests;
+  const before = failures.length;
+  for (const file of testResults) {
+    const failedTests = file.assertionResults.filter((result) => result.status === 'failed');
+    for (const { fullName, failureMessages } of failedTests) {
+      failures.push({ title: `${title}: ${file.name}: ${fullName}`, reason: failureMessages.join('\n') });
+    }
+    // A file that does not load has no failed test of its own.
+    if (file.status === 'failed' && failedTests.length === 0)
+      failures.push({ title: `${title}: ${file.name}`, reason: file.message });
+  }
+  // An error outside a test fails the run only.
+  if (status !== 0 && failures.length === before) failures.push({ title, reason: `ended with ${status}` });
 }
 
 function node24() {
@@ -58,16 +82,19 @@ function node24() {
 }
 
 const bin = (name) => join(root, 'node_modules', '.bin', name);
-check('lint and format', bin('biome'), ['check']);
+await check('lint and format', bin('biome'), ['check']);
 runVitest('unit and conformance tests', process.execPath, 'unit');
 if (alsoNode24) runVitest('unit and conformance tests on Node 24', node24(), 'unit');
 const simulator = join(root, 'dist', 'simulator', 'main.js');
 const jobs = String(availableParallelism());
-check(`${SIMULATED_RUNS} simulated runs`, process.execPath, [
+await check(`${SIMULATED_RUNS} simulated runs`, process.execPath, [
   simulator,
   ...['--seeds', String(SIMULATED_RUNS), '--jobs', jobs],
 ]);
 runVitest('end-to-end tests', process.execPath, 'e2e');
 
-process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
-process.exit(failed === 0 ? 0 : 1);
+for (const { title, reason } of failures) {
+  process.stdout.write(`\n== failed: ${title}\n${reason.slice(0, LONGEST_REASON_CHARACTERS)}\n`);
+}
+process.stdout.write(`\n${passed} passed, ${failures.length} failed\n`);
+process.exit(failures.length === 0 ? 0 : 1);

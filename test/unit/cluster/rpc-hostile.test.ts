@@ -117,13 +117,15 @@ describe('a peer that has not proved itself', () => {
         return connection;
       }),
     );
-    await eventually(() => fixture.events.some(({ event }) => event === 'rpc-connection-refused'));
+    const refusals = () => fixture.events.filter(({ event }) => event === 'rpc-connection-refused');
+    await eventually(() => refusals().length === 16);
     for (const connection of peers) connection.close();
-    await eventually(
-      () => fixture.events.filter(({ event }) => event === 'rpc-connection-refused').length >= 15,
-    );
-    const late = await fixture.connect(server);
-    expect((await late.call(1, Buffer.alloc(0))).body.toString()).toBe('served');
+    // The server learns one by one that they are gone, and refuses until the first is.
+    let late: RpcClient | undefined;
+    for (let attempt = 0; late === undefined && attempt < 200; attempt++) {
+      late = await fixture.connect(server).catch(() => undefined);
+    }
+    expect((await late?.call(1, Buffer.alloc(0)))?.body.toString()).toBe('served');
   });
 });
 
