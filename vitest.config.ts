@@ -1,8 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Unit and conformance tests run on the sources; end-to-end tests drive the built command through real mounts.
 export default defineConfig({
   test: {
+    // Left alone, one processor would be kept free of tests: half of a small machine.
+    maxWorkers: availableParallelism(),
     projects: [
       {
         test: {
