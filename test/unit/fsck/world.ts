@@ -24,7 +24,7 @@ import type { CheckSummary, Finding } from '../../../src/fsck/findings.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
 import { openMetadata } from '../../../src/metadata/open.ts';
 import type { MetadataState } from '../../../src/metadata/state.ts';
-import type { Logger, Platform } from '../../../src/platform/platform.ts';
+import type { Database, Logger, Platform } from '../../../src/platform/platform.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
 import { type StorageNode, startStorageNode } from '../../../src/storage/storage-node.ts';
 
@@ -230,11 +230,24 @@ export class CheckWorld {
   }
 
   /** Makes records of the primary's own store unreadable, behind its back. At rest. */
-  async damageStore(damaged: readonly string[]): Promise<void> {
+  damageStore(damaged: readonly string[]): Promise<void> {
+    return this.#spoilStore(async (database) => {
+      for (const key of damaged) await database.put(Buffer.from(key, 'latin1'), Buffer.from('not a record'));
+    });
+  }
+
+  /** Takes records out of the primary's own store, behind its back. At rest. */
+  dropFromStore(dropped: readonly string[]): Promise<void> {
+    return this.#spoilStore(async (database) => {
+      for (const key of dropped) await database.del(Buffer.from(key, 'latin1'));
+    });
+  }
+
+  async #spoilStore(spoil: (database: Database) => Promise<void>): Promise<void> {
     await this.#closeVolume();
     const directory = this.#viewDirectory();
     const database = await this.platform.databases.open(directory);
-    for (const key of damaged) await database.put(Buffer.from(key, 'latin1'), Buffer.from('not a record'));
+    await spoil(database);
     await database.close();
     this.#opened--;
     await this.#openAtRest();
