@@ -141,7 +141,8 @@ export class FaultScheduler {
       case 'rot':
         return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: dice.pick([1, 10, 200]) };
       case 'corrupt-database':
-        return { ...base, target: dice.chance(0.4) ? MOUNT : dice.pick(this.#nodes), amount: dice.below(2) };
+        if (dice.chance(0.4)) return { ...base, target: MOUNT, amount: 0 };
+        return { ...base, target: dice.pick(this.#nodes), amount: dice.below(3) };
       case 'clock-jump':
         return {
           ...base,

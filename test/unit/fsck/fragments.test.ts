@@ -106,6 +106,25 @@ test('a fragment whose node does not take it back moves to another one', async (
   expect((await world.check({ data: true })).findings).toEqual([]);
 });
 
+test('a node that lost the state of its store goes on with what it holds, and frees again', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  const segment = await someSegment();
+  const nodeId = segment.nodes[0]!;
+  const before = await world.readFile(sample.a, 300_000);
+  await world.stopNode(nodeId);
+  world.loseStoreState(nodeId);
+  await world.startNode(nodeId);
+  const { fragments } = world.nodes.get(nodeId)!;
+  expect(fragments.statistics().fragments).toBeGreaterThan(0);
+  while (fragments.term !== world.metadata.term) await world.platform.timers.sleep(5);
+  expect((await world.readFile(sample.a, 300_000)).equals(before)).toBe(true);
+  await world.writeFile('later', 200_000);
+  expect((await world.check({ data: true, repair: true })).findings).toEqual([]);
+  await world.freeFragment(nodeId, segment.segmentId, 0);
+  expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
+});
+
 test('parity that is whole and does not fit the data is found by computing it, and replaced', async () => {
   ({ world } = await populated());
   await world.rest();

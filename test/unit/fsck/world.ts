@@ -2,7 +2,7 @@
  * A real volume in this process to damage and check: storage nodes on a real disk, the embedded coordinator, and either a file system or
  * the bare metadata over them. One node more than a segment is wide, so that fragments can move.
  */
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
 import { coordinatorKeys, type ManagerRecord } from '../../../src/cluster/coordinator.ts';
@@ -123,6 +123,11 @@ export class CheckWorld {
     const { generation } = this.metadata.segment(segmentId)!;
     const node = this.#nodes.get(nodeId)!;
     await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
+  }
+
+  /** Both copies of the state of its fragments' store rot while it is stopped. */
+  loseStoreState(id: number): void {
+    writeFileSync(join(this.#nodeDirectory(id), 'storage/state.slot'), Buffer.alloc(2 * BLOCK_BYTES, 0x5a));
   }
 
   /** The node comes back with a new disk. */
