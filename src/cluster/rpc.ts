@@ -127,6 +127,7 @@ export const rpcMethods = {
   storageStatistics: 22,
   locateFragment: 23,
   openLogFile: 24,
+  pledgeStorage: 25,
   // journal and metadata replica service
   journalState: 32,
   journalFence: 33,

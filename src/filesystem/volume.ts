@@ -128,7 +128,8 @@ function createLog(platform: Platform, { metadata, links, slab }: LogParts): Log
   const { segmentBlocks } = slab.geometry;
   const locations = new FragmentLocations();
   const nodes = new WritableNodes(links, slab.shape);
-  const shared = { links, locations, term, ids: new SegmentIds(term), nodes };
+  const reigns = () => metadata.reigns();
+  const shared = { links, locations, term, ids: new SegmentIds(term), nodes, reigns };
   const userSlots = slab.slotCount - CLEANER_SLOTS;
   // The users' writer leaves room to the cleaner, which is made from it.
   const room = {

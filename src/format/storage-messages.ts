@@ -273,7 +273,25 @@ export function decodeDescribeRequest(body: Buffer): FragmentKey {
 export const encodeDescribeReply = encodePutRequest;
 export const decodeDescribeReply = decodePutRequest;
 
-// fenceStorage: request and reply are a term (encodeTerm).
+// fenceStorage: request and reply are a term (encodeTerm). Refused with conflict: the body is a challenge (encodeTerm).
+
+/** For a node that lost the terms it promised: what it answered a fence with, from a primary that found itself reigning since. Reply: a term. */
+export interface PledgeRequest {
+  readonly term: number;
+  readonly challenge: number;
+}
+
+export function encodePledgeRequest({ term, challenge }: PledgeRequest): Buffer {
+  const out = Buffer.alloc(16);
+  writeSafe(out, term, 0);
+  writeSafe(out, challenge, 8);
+  return out;
+}
+
+export function decodePledgeRequest(body: Buffer): PledgeRequest {
+  must(body.length === 16, 'length of a pledge request');
+  return { term: readSafe(body, 0), challenge: readSafe(body, 8) };
+}
 
 // storageStatistics: empty request.
 

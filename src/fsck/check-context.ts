@@ -67,6 +67,8 @@ export class CheckContext {
   readonly segments = new SegmentIndex();
   readonly provisional = new Map<number, Provisional>();
   totals: TotalsRecord | undefined;
+  /** Without a root nothing can be said of names, nor of what they name. */
+  rootIsLost = false;
   mappedBlocks = 0;
   fragments = 0;
   bytesRead = 0;

@@ -17,11 +17,7 @@ import { recordsOf } from './view-cursor.ts';
 export async function* checkReach(context: CheckContext): AsyncGenerator<Problem> {
   const { inodes } = context;
   const root = inodes.rank(ROOT);
-  if (root < 0) {
-    if (inodes.count === 0) return;
-    yield { kind: 'inode-unusable', subject: { inode: ROOT }, detail: 'the root directory is not there' };
-    return;
-  }
+  if (root < 0) return; // its record is damaged, which was reported
   inodes.set(root, inodeFlags.reached);
   for (let rank = 0; rank < inodes.count; rank++) {
     if (rank === root) continue;

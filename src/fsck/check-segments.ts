@@ -1,11 +1,18 @@
 /** The recount: what the extents came to against what segments, inline blocks and totals say. After all extents were seen. */
-import { inlineBlockOfKey, keyLetters, segmentKey } from '../format/metadata-keys.ts';
+import {
+  inlineBlockKey,
+  inlineBlockOfKey,
+  keyBytes,
+  keyLetters,
+  segmentKey,
+} from '../format/metadata-keys.ts';
 import { decodeInlineBlock, encodeTotals, type TotalsRecord } from '../format/metadata-records.ts';
 import { encodeSegmentRecord } from '../format/segment-record.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { rangeText } from './extent-scan.ts';
 import { dropMark, markDead } from './load.ts';
 import type { Problem } from './problem.ts';
+import { rescuedRecord } from './record-rescue.ts';
 import { ViewCursor } from './view-cursor.ts';
 
 export async function* checkSegments(context: CheckContext): AsyncGenerator<Problem> {
@@ -87,10 +94,12 @@ async function* checkInline(context: CheckContext): AsyncGenerator<Problem> {
     if (matches) segment.extents.delete(blockIndex);
   }
   for (const { segmentId, extents } of provisional.values()) {
-    for (const { inode, fileBlock } of extents.values()) {
+    for (const [blockIndex, { inode, fileBlock }] of extents) {
       const range = rangeText(fileBlock, fileBlock + 1);
       const detail = `${range} were kept in the metadata and are not there`;
-      yield { kind: 'inline-lost', subject: { inode, segmentId }, detail };
+      const key = keyBytes(inlineBlockKey(segmentId, blockIndex));
+      const repairOnNodes = rescuedRecord(context, key, (value) => decodeInlineBlock(value, crc32c));
+      yield { kind: 'inline-lost', subject: { inode, segmentId }, detail, repairOnNodes };
     }
   }
 }

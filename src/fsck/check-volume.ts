@@ -134,6 +134,7 @@ class CheckRun {
           const finding = await this.#finding(problem, paths);
           if (finding !== undefined) yield finding;
         }
+        if (context.rootIsLost) break;
       }
     } finally {
       await view.close();

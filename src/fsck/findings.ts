@@ -21,7 +21,10 @@ const RESTORE = 'restore the range from a backup, or delete the file';
 export const findingKinds = {
   'record-damaged': { severity: 'error', advice: AT_REST },
   'totals-wrong': { severity: 'error', advice: WITH_REPAIR },
-  'inode-unusable': { severity: 'error', advice: 'restore the file from a backup' },
+  'inode-unusable': {
+    severity: 'error',
+    advice: 'restore the file from a backup, or repair a lost root with the volume unmounted',
+  },
   'inode-unreachable': { severity: 'error', advice: AT_REST },
   'inode-unlisted': { severity: 'error', advice: AT_REST },
   'links-wrong': { severity: 'error', advice: AT_REST },
@@ -60,7 +63,7 @@ export const findingKinds = {
   'parity-wrong': { severity: 'error', advice: WITH_REPAIR },
   'summary-wrong': { severity: 'error', advice: 'read the files in it, and write them anew' },
   'journal-damaged': { severity: 'error', advice: 'mount the volume: the member is filled again' },
-  'journal-differs': { severity: 'error', advice: 'mount the volume: the member is filled again' },
+  'journal-differs': { severity: 'error', advice: WITH_REPAIR },
   'replica-incomplete': { severity: 'warning', advice: 'mount the volume: the replica is filled again' },
   'replica-differs': { severity: 'error', advice: WITH_REPAIR },
   'coordinator-record-wrong': {

@@ -3,10 +3,19 @@
  * what can be seen from one record alone.
  */
 
-import { inodeOfKey, keyLetters, perInodeKey, segmentKey, segmentOfKey } from '../format/metadata-keys.ts';
-import { decodeInode, decodeTotals, encodePlain } from '../format/metadata-records.ts';
+import {
+  inodeKey,
+  inodeOfKey,
+  keyLetters,
+  perInodeKey,
+  segmentKey,
+  segmentOfKey,
+} from '../format/metadata-keys.ts';
+import { decodeInode, decodeTotals, encodeInode, encodePlain } from '../format/metadata-records.ts';
 import { decodeSegmentRecord } from '../format/segment-record.ts';
 import { S_IFDIR, S_IFMT } from '../metadata/inode-rules.ts';
+import { newInode } from '../metadata/namespace.ts';
+import { ROOT } from '../metadata/state.ts';
 import { type CheckContext, decoded } from './check-context.ts';
 import { inodeFlags } from './inode-index.ts';
 import type { Problem, StateRepair } from './problem.ts';
@@ -86,6 +95,13 @@ export async function* loadInodes(context: CheckContext): AsyncGenerator<Problem
   const { inodes } = context;
   const guess = context.totals?.inodes ?? 0;
   const cursor = new ViewCursor(context.view, keyLetters.inode);
+  await cursor.fetch();
+  const first = cursor.head === undefined ? context.totals?.nextInode : inodeOfKey(cursor.head.key);
+  if (first !== undefined && first > ROOT) {
+    context.rootIsLost = true;
+    yield rootLost(context);
+    return;
+  }
   for (; ; cursor.advance()) {
     if (cursor.isDry) await cursor.fetch();
     if (cursor.head === undefined) break;
@@ -110,6 +126,22 @@ export async function* loadInodes(context: CheckContext): AsyncGenerator<Problem
     if (inodes.count % PROGRESS_EVERY === 0) context.progress('metadata', inodes.count, guess);
   }
   yield* loadOrphans(context);
+}
+
+/** An empty one is made; what its entries come to is counted in the next round. */
+function rootLost(context: CheckContext): Problem {
+  return {
+    kind: 'inode-unusable',
+    subject: { inode: ROOT },
+    detail: 'the root directory is not there; names are looked at when it is',
+    repairAtRest: (redo, state) => {
+      if (state.inodes.get(ROOT) !== undefined) return false;
+      const seconds = Math.floor(context.volume.platform.clock.wallMs() / 1000);
+      const made = { mode: S_IFDIR | 0o755, uid: 0, gid: 0, rdev: 0, time: { seconds, nanoseconds: 0 } };
+      redo.setRecord(inodeKey(ROOT), encodeInode(newInode(ROOT, made, ROOT, 0), context.crc32c));
+      return true;
+    },
+  };
 }
 
 async function* loadOrphans(context: CheckContext): AsyncGenerator<Problem> {

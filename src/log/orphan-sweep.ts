@@ -81,7 +81,7 @@ export class OrphanSweep {
       this.#platform.timers.after(this.#options.delayMs ?? DELAY_MS, resolve);
     });
     try {
-      await this.#walk(link, client);
+      if (!(await this.#walk(link, client))) await this.#walkLater(link, client);
     } catch (error) {
       if (!(error instanceof RpcError) && !(error instanceof FormatError)) throw error;
       this.#platform.log.warn('orphan-sweep-ended', { node: link.id, cause: error.message });
@@ -90,13 +90,14 @@ export class OrphanSweep {
     }
   }
 
-  async #walk(link: NodeLink, client: RpcClient): Promise<void> {
+  /** False: the node has forgotten its term, and frees nothing until it was told again (storage-fencing.ts). */
+  async #walk(link: NodeLink, client: RpcClient): Promise<boolean> {
     const { term } = this.#options;
-    if (this.#stopped(client)) return;
+    if (this.#stopped(client)) return true;
     const fenced = await client.call(rpcMethods.fenceStorage, encodeTerm(term), {
       timeoutMs: CALL_TIMEOUT_MS,
     });
-    if (fenced.status !== rpcStatus.ok) return;
+    if (fenced.status !== rpcStatus.ok) return fenced.status !== rpcStatus.conflict;
     let freed = 0;
     let after: FragmentName = { segmentId: 0, position: 0, generation: 0 };
     for (let more = true; more && !this.#stopped(client); ) {
@@ -109,6 +110,7 @@ export class OrphanSweep {
     }
     this.#freed += freed;
     if (freed > 0) this.#platform.log.info('orphans-freed', { node: link.id, fragments: freed });
+    return true;
   }
 
   #stopped(client: RpcClient): boolean {

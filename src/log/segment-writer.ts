@@ -25,7 +25,7 @@ import {
 import { SegmentBuffer } from './segment-buffer.ts';
 import { type FlightContext, SegmentFlight } from './segment-flight.ts';
 import { SegmentIds } from './segment-ids.ts';
-import { StorageFencing } from './storage-fencing.ts';
+import { type Reigns, StorageFencing } from './storage-fencing.ts';
 import { usableBytes } from './usable-space.ts';
 import { Waiters } from './waiters.ts';
 import { WritableNodes } from './writable-nodes.ts';
@@ -43,6 +43,8 @@ export interface SegmentWriterOptions {
   /** What landing() gives at least: the longest append. */
   readonly landingBlocks?: number;
   readonly room?: RoomRule;
+  /** Without it nodes that have forgotten their term go on without one. */
+  readonly reigns?: Reigns;
 }
 
 /** For a writer that leaves room to others, who may win some for it. */
@@ -132,7 +134,8 @@ class LogWriter implements SegmentWriter {
       onDone: () => this.#handOver(),
       onFenced: () => this.#beFenced(),
     };
-    this.#fencing = new StorageFencing(links, platform.log, term, () => this.#beFenced());
+    const { reigns = () => Promise.resolve('unknown' as const) } = options;
+    this.#fencing = new StorageFencing(platform, links, term, reigns, () => this.#beFenced());
     this.#unsubscribe = links.onChange(() => this.#advanceFlights());
   }
 

@@ -257,6 +257,18 @@ export class Ensemble {
     return entry;
   }
 
+  /** Whether the coordinator names this primary now. Changes nothing: a change of members may be under way. */
+  async reigns(): Promise<boolean | 'unknown'> {
+    const { coordinator, primary } = this.#options;
+    try {
+      const entry = await coordinator.get(coordinatorKeys.manager);
+      return entry !== undefined && decodeManagerRecord(entry.value)?.primary === primary;
+    } catch (error) {
+      if (error instanceof CoordinatorUnavailable) return 'unknown';
+      throw error;
+    }
+  }
+
   /** The coordinator's record as it was heard of, maybe late. */
   noteRecord({ primary, term }: ManagerRecord): void {
     if (primary !== this.#options.primary && term > this.journal.term) this.#deposed(term);

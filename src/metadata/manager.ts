@@ -120,6 +120,11 @@ export class PrimaryManager implements MetadataManager {
     this.#parts.ensemble.onDeposed = handler;
   }
 
+  /** As the coordinator says now; 'unknown' when it does not answer. */
+  reigns(): Promise<boolean | 'unknown'> {
+    return this.#parts.ensemble.reigns();
+  }
+
   journalReport(): JournalReport {
     return journalReport(this.#parts.ensemble.journal, this.#parts.recruiter);
   }

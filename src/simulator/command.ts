@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Defect } from './defects/defect.ts';
 import { defectNamed, defects } from './defects/defects.ts';
+import { Histogram } from './histogram.ts';
 import { describeFault } from './run/fault.ts';
 import { type PlannedFault, type RunOptions, type RunResult, simulate } from './run/run.ts';
 import { type Scenario, scenarioNamed, scenarioOf, scenarios } from './run/scenario.ts';
@@ -130,6 +131,7 @@ function parse(argv: readonly string[]): Arguments | string {
 
 /** By this process so far. */
 let simulatedMs = 0;
+const gaps = new Histogram();
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -164,7 +166,9 @@ async function runOne(args: Arguments, seed: number, aloud: boolean): Promise<nu
   );
   const realMs = performance.now() - startMs;
   simulatedMs += result.virtualMs;
+  gaps.merge(result.gaps);
   if (aloud || result.failure !== undefined) sayResult(seed, options.scenario, result, realMs);
+  if (aloud) sayGaps();
   if (result.failure === undefined) return simulatorExit.ok;
   await explainFailure(args, options, result);
   return simulatorExit[result.failure.kind];
@@ -181,6 +185,15 @@ function sayResult(seed: number, scenario: Scenario, result: RunResult, realMs: 
     `  ${(virtualMs / 1000).toFixed(1)} s in ${(realMs / 1000).toFixed(2)} s (${(virtualMs / realMs).toFixed(1)} times real time), ${events} events, ` +
       `${operations} operations, the longest ${longestOperationMs.toFixed(0)} ms${finished ? '' : ', not finished'}`,
   );
+}
+
+/** Of everything that this process ran. */
+function sayGaps(): void {
+  if (gaps.count === 0) return;
+  say(
+    `gaps between two writes: ${gaps.count}, half of them at most ${gaps.medianMs} ms, the longest ${gaps.longestMs.toFixed(0)} ms`,
+  );
+  for (const line of gaps.lines()) say(line);
 }
 
 async function explainFailure(args: Arguments, options: RunOptions, result: RunResult): Promise<void> {
@@ -228,6 +241,7 @@ async function runMany(args: Arguments, count: number): Promise<number> {
   const ratio = (simulatedMs - before) / ((user + system) / 1000);
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   say(`${count} seeds passed in ${seconds} s; ${ratio.toFixed(1)} s of virtual time in a second of one core`);
+  sayGaps();
   return simulatorExit.ok;
 }
 

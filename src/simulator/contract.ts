@@ -10,6 +10,7 @@ import type { FileSystem } from '../filesystem/file-system.ts';
 import type { Volume } from '../filesystem/volume.ts';
 import type { Databases, Disk, Platform, Timer } from '../platform/platform.ts';
 import type { StorageNode } from '../storage/storage-node.ts';
+import type { Histogram } from './histogram.ts';
 
 /** Virtual time. Events of one moment run in the order in which they were scheduled. */
 export interface Scheduler {
@@ -159,6 +160,8 @@ export interface MountedFileSystem {
   readonly generation: number;
   readonly volume: Volume;
   readonly alive: boolean;
+  /** When its process was started for the first time, if it took several starts. */
+  readonly startedAtMs: number;
   /** When its process died; absent before, and for one that was deposed. */
   readonly diedAtMs?: number;
 }
@@ -202,6 +205,8 @@ export interface WorkloadContext {
 /** Load on the file system with a model of what must be there. Kept through the whole run, over every mount. */
 export interface Workload {
   readonly name: string;
+  /** How long writers waited between two writes, if it is about that. */
+  readonly gaps?: Histogram;
   /** Until `stopping`, or until it has done enough. Called once in each phase of load. */
   run(context: WorkloadContext): Promise<void>;
   /**

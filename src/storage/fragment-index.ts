@@ -84,6 +84,19 @@ export class FragmentIndex {
     return { index: new FragmentIndex(platform, path, database), state: undefined, files: new Map() };
   }
 
+  /** Of the store whose index it is; undefined if that cannot be read. Nothing is open afterwards. */
+  static async nonceOf(platform: Platform, path: string): Promise<Buffer | undefined> {
+    try {
+      const database = await openDatabase(platform, path);
+      const value = database.getSync(indexStateKey);
+      await database.close();
+      return value === undefined ? undefined : decodeIndexState(value).nonce;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return undefined;
+    }
+  }
+
   get dirtyEntries(): number {
     return this.#changes.size + this.#flushing.size;
   }

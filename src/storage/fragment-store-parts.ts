@@ -3,6 +3,8 @@
  */
 import { assert } from '../base/assert.ts';
 import { MIB } from '../base/units.ts';
+import { FormatError } from '../format/fields.ts';
+import { decodeLogFileHeader, LOG_FILE_HEADER_BYTES } from '../format/storage-log-file.ts';
 import {
   decodeStorageSlotState,
   encodeStorageSlotState,
@@ -14,7 +16,7 @@ import { FragmentIndex } from './fragment-index.ts';
 import { FragmentRecovery } from './fragment-recovery.ts';
 import { LogFiles, logFileBytesFor } from './log-files.ts';
 import type { Region } from './reclaimer.ts';
-import { SlotFile } from './slot-file.ts';
+import { SlotDamaged, SlotFile } from './slot-file.ts';
 import { StorageUnusable } from './storage-error.ts';
 import { TombstoneRing } from './tombstone-ring.ts';
 
@@ -35,7 +37,8 @@ export interface FragmentStoreOptions {
 }
 
 export interface FragmentStoreParts {
-  readonly slot: SlotFile;
+  /** undefined: the state was lost, and with it the term. */
+  readonly slot: SlotFile | undefined;
   readonly state: StorageSlotState;
   readonly index: FragmentIndex;
   readonly logs: LogFiles;
@@ -93,21 +96,72 @@ export async function openFragmentStoreParts(
 async function openState(
   platform: Platform,
   { directory, nodeId, volumeId }: FragmentStoreOptions,
-): Promise<{ slot: SlotFile; state: StorageSlotState }> {
-  const path = `${directory}/state.slot`;
-  const opened = await SlotFile.open(platform, path, slotKinds.storage);
+): Promise<{ slot: SlotFile | undefined; state: StorageSlotState }> {
+  const path = slotPathOf(directory);
+  const opened = await openSlot(platform, path);
   if (opened !== undefined) {
     const state = decodeStorageSlotState(opened.payload);
     if (state.volumeId.equals(volumeId) && state.nodeId === nodeId) return { slot: opened.slot, state };
     await opened.slot.close();
     throw new StorageUnusable(`${directory} belongs to node ${state.nodeId} of another volume or place`);
   }
-  if ((await platform.disk.list(directory)).some((name) => name.endsWith('.tlog'))) {
-    throw new StorageUnusable(
-      `${path} is missing beside log files: restore it or start with an empty directory`,
-    );
+  const nonce = await nonceOfLogFiles(platform, { directory, nodeId, volumeId });
+  if (nonce !== undefined) {
+    // The slot is made when a term is known: until then each start finds that it is lost.
+    platform.log.error('storage-state-lost', { path });
+    return { slot: undefined, state: { term: 0, nodeId, volumeId, nonce } };
   }
   const state: StorageSlotState = { term: 0, nodeId, volumeId, nonce: platform.random.bytes(16) };
   const slot = await SlotFile.create(platform, path, slotKinds.storage, encodeStorageSlotState(state));
   return { slot, state };
+}
+
+export function slotPathOf(directory: string): string {
+  return `${directory}/state.slot`;
+}
+
+/** undefined: it is not there, or neither copy can be read. */
+async function openSlot(
+  platform: Platform,
+  path: string,
+): Promise<{ slot: SlotFile; payload: Buffer } | undefined> {
+  try {
+    return await SlotFile.open(platform, path, slotKinds.storage);
+  } catch (error) {
+    if (error instanceof SlotDamaged) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Every log file says whose it is, and so does the index. undefined: there is no log file with a fragment in it, so that nothing hangs on what the
+ * state said.
+ */
+async function nonceOfLogFiles(
+  platform: Platform,
+  { directory, nodeId, volumeId }: Pick<FragmentStoreOptions, 'directory' | 'nodeId' | 'volumeId'>,
+): Promise<Buffer | undefined> {
+  const names = (await platform.disk.list(directory)).filter((name) => name.endsWith('.tlog')).sort();
+  const page = platform.memory.allocate(LOG_FILE_HEADER_BYTES);
+  let unread = false;
+  for (const name of names) {
+    const path = `${directory}/${name}`;
+    const file = await platform.disk.open(path, { write: true, direct: true });
+    const got = await file.read([page], 0).finally(() => file.close());
+    if (got < LOG_FILE_HEADER_BYTES || page.every((byte) => byte === 0)) continue;
+    try {
+      const header = decodeLogFileHeader(page, platform.kernels.crc32c);
+      if (header.nodeId === nodeId && header.volumeId.equals(volumeId)) return header.nonce;
+      throw new StorageUnusable(`${path} belongs to node ${header.nodeId} of another volume or place`);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      unread = true;
+    }
+  }
+  if (!unread) return undefined;
+  const nonce = await FragmentIndex.nonceOf(platform, `${directory}/index`);
+  if (nonce !== undefined) return nonce;
+  throw new StorageUnusable(
+    `${slotPathOf(directory)}, the index and the first pages of the log files beside it are damaged or of another version: if they are damaged, remove what is in ${directory} and start the node, which is filled again from the others`,
+  );
 }

@@ -6,6 +6,9 @@
  *
  * A put is acknowledged when header and payload are durable; a free when its tombstone is. Nothing is overwritten in place. Every
  * block that leaves here through `get` was checked. The store knows nothing of files, extents or liveness.
+ *
+ * A store whose state was lost has forgotten which primaries it promised to refuse. It serves reads and takes what is new; nothing that it holds is
+ * freed or replaced until a primary has shown that it reigned after the store was opened (`pledge`; docs/metadata-protocol.md says why).
  */
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
@@ -20,7 +23,7 @@ import type {
   ListReply,
   StorageStatistics,
 } from '../format/storage-messages.ts';
-import { encodeStorageSlotState, type StorageSlotState } from '../format/storage-slot.ts';
+import { encodeStorageSlotState, type StorageSlotState, slotKinds } from '../format/storage-slot.ts';
 import type { Tombstone } from '../format/storage-tombstones.ts';
 import type { DiskFile, Platform } from '../platform/platform.ts';
 import { BufferPool } from './buffer-pool.ts';
@@ -30,12 +33,13 @@ import {
   type FragmentStoreOptions,
   type FragmentStoreParts,
   openFragmentStoreParts,
+  slotPathOf,
 } from './fragment-store-parts.ts';
 import { IndexCheckpoints } from './index-checkpoints.ts';
 import type { LogFile } from './log-file.ts';
 import type { Claim, LogFiles } from './log-files.ts';
 import { Reclaimer } from './reclaimer.ts';
-import type { SlotFile } from './slot-file.ts';
+import { SlotFile } from './slot-file.ts';
 import { SpaceAccount } from './space-account.ts';
 import { refusalOf, StorageError } from './storage-error.ts';
 import { RING_PAGES, type TombstoneRing } from './tombstone-ring.ts';
@@ -55,7 +59,12 @@ const VERIFY_BLOCKS = 64;
 export class FragmentStore {
   readonly #platform: Platform;
   readonly #space: SpaceAccount;
-  readonly #slot: SlotFile;
+  readonly #directory: string;
+  /** undefined: the term was forgotten. */
+  #slot: SlotFile | undefined;
+  /** Of this opening: who knows it has spoken with the store since. */
+  readonly #challenge: number;
+  #pledging: Promise<void> | undefined;
   #state: StorageSlotState;
   readonly #index: FragmentIndex;
   readonly #logs: LogFiles;
@@ -78,7 +87,9 @@ export class FragmentStore {
   private constructor(platform: Platform, options: FragmentStoreOptions, parts: FragmentStoreParts) {
     const { slot, state, index, logs, ring, regions } = parts;
     this.#platform = platform;
+    this.#directory = options.directory;
     this.#slot = slot;
+    this.#challenge = platform.random.bytes(6).readUIntLE(0, 6);
     this.#state = state;
     this.#index = index;
     this.#logs = logs;
@@ -156,6 +167,7 @@ export class FragmentStore {
         `fragment ${name} generation ${generation} was superseded`,
       );
     }
+    if (held !== undefined && this.#slot === undefined) throw this.#notWhileForgotten();
     this.#reader.verify(payload, description.checksums, 0);
     await this.#checkpoints.admit();
     const headerBytes = fragmentHeaderBytes(fragmentBlocks, nodes.length);
@@ -316,6 +328,7 @@ export class FragmentStore {
   /** Frees what is held of each name up to its generation; durable when it resolves. Returns how many were there. */
   async free(term: number, names: readonly FragmentName[]): Promise<number> {
     this.#mustServe(term);
+    if (this.#slot === undefined) throw this.#notWhileForgotten();
     const work = this.#freeAll(names);
     this.#freeing.add(work);
     try {
@@ -434,19 +447,61 @@ export class FragmentStore {
     }
   }
 
-  /** Puts and frees of terms before this one are refused from now on, also after a restart; those under way are over when it resolves. */
+  #notWhileForgotten(): StorageError {
+    const message = 'the node has forgotten its term: what it holds stays until a primary renews it';
+    return new StorageError({ reason: 'busy' }, message);
+  }
+
+  /**
+   * Puts and frees of terms before this one are refused from now on, also after a restart; those under way are over when it resolves. Refuses with
+   * fenced, and with forgotten: see `pledge`.
+   */
   async fence(term: number): Promise<void> {
     this.#mustServe(term);
+    const slot = this.#slot;
+    if (slot === undefined) {
+      const refusal = { reason: 'forgotten', challenge: this.#challenge } as const;
+      throw new StorageError(refusal, 'the node has forgotten its term');
+    }
     const before = this.#state;
     this.#state = { ...before, term };
     if (term > before.term) {
       try {
-        await this.#slot.write(encodeStorageSlotState(this.#state));
+        await slot.write(encodeStorageSlotState(this.#state));
       } catch (error) {
         throw refusalOf(error, 'storing the term');
       }
     }
     await Promise.allSettled([...this.#putting.values(), ...this.#freeing]);
+  }
+
+  /** A fence by who reigned after it was given the challenge, so that no newer term can have been promised before. */
+  async pledge(term: number, challenge: number): Promise<void> {
+    this.#mustServe(term);
+    if (this.#slot === undefined) {
+      if (challenge !== this.#challenge) {
+        throw new StorageError({ reason: 'forgotten', challenge: this.#challenge }, 'the node was restarted');
+      }
+      this.#pledging ??= this.#makeSlot(term).finally(() => {
+        this.#pledging = undefined;
+      });
+      await this.#pledging;
+    }
+    await this.fence(term);
+  }
+
+  async #makeSlot(term: number): Promise<void> {
+    const state = { ...this.#state, term };
+    try {
+      const path = slotPathOf(this.#directory);
+      const payload = encodeStorageSlotState(state);
+      const slot = await SlotFile.create(this.#platform, path, slotKinds.storage, payload);
+      this.#state = state;
+      this.#slot = slot;
+      this.#platform.log.info('storage-state-renewed', { term });
+    } catch (error) {
+      throw refusalOf(error, 'storing the term');
+    }
   }
 
   statistics(): StorageStatistics {
@@ -493,7 +548,8 @@ export class FragmentStore {
     await this.#logs.close();
     await this.#ring.close();
     await this.#index.close();
-    await this.#slot.close();
+    await this.#pledging?.catch(() => undefined); // its caller was told
+    await this.#slot?.close();
   }
 }
 

@@ -67,6 +67,12 @@ async function fenceStorage({ fragments }: NodeParts, { body }: RpcRequest): Pro
   return ok(messages.encodeTerm(fragments.term));
 }
 
+async function pledgeStorage({ fragments }: NodeParts, { body }: RpcRequest): Promise<RpcResponse> {
+  const { term, challenge } = messages.decodePledgeRequest(body);
+  await fragments.pledge(term, challenge);
+  return ok(messages.encodeTerm(fragments.term));
+}
+
 async function openLogFile({ fragments }: NodeParts, { body, local }: RpcRequest): Promise<RpcResponse> {
   const fileId = messages.decodeOpenLogFileRequest(body);
   const file = local ? await fragments.shareLogFile(fileId) : undefined;
@@ -138,6 +144,7 @@ const methods = new Map<number, Method>([
       ok(messages.encodeLocateReply(fragments.locate(messages.decodeLocateRequest(body)))),
   ],
   [rpcMethods.openLogFile, openLogFile],
+  [rpcMethods.pledgeStorage, pledgeStorage],
   [rpcMethods.journalState, ({ journal }) => ok(journalMessages.encodeJournalState(journal.state()))],
   [rpcMethods.journalFence, fenceJournal],
   [rpcMethods.journalAppend, appendJournal],
@@ -189,6 +196,8 @@ function refusal(parts: NodeParts, method: number, error: unknown): RpcResponse 
   switch (why.reason) {
     case 'fenced':
       return { status: rpcStatus.fenced, body: messages.encodeTerm(why.term) };
+    case 'forgotten':
+      return { status: rpcStatus.conflict, body: messages.encodeTerm(why.challenge) };
     case 'corrupt':
       return journalMethods.has(method)
         ? { status: rpcStatus.corrupt, body: journalMessages.encodeJournalState(parts.journal.state()) }

@@ -13,6 +13,8 @@ export type StorageRefusal =
   | { readonly reason: 'ioError' }
   | { readonly reason: 'invalid' }
   | { readonly reason: 'conflict' }
+  /** The promised terms were lost; `challenge` is what a primary that reigns has to answer with. */
+  | { readonly reason: 'forgotten'; readonly challenge: number }
   | { readonly reason: 'busy' };
 
 export class StorageError extends Error {

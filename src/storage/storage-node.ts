@@ -36,6 +36,7 @@ export interface StorageNode {
   readonly address: Address;
   readonly fragments: FragmentStore;
   readonly journal: JournalStore;
+  readonly replica: ReplicaService;
   close(): Promise<void>;
 }
 
@@ -71,6 +72,7 @@ export async function startStorageNode(
     address: server.address,
     fragments,
     journal,
+    replica,
     async close() {
       await server.close();
       await fragments.close();

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeProcessName } from '../../src/cli/volume/volume-layout.ts';
+import { Histogram } from '../../src/simulator/histogram.ts';
 import type { EventLog } from './event-log.ts';
-import { Histogram } from './histogram.ts';
 import type { TortureVolume } from './volume.ts';
 
 const KINDS = ['write', 'direct', 'fsync'] as const;
@@ -145,7 +145,7 @@ export async function measureFailover(volume: TortureVolume, log: EventLog): Pro
   let longestMs = 0;
   for (const { kind, gaps } of writers) {
     log.say(
-      `${kind}: ${gaps.count} gaps, median ${gaps.medianMs.toFixed(2)} ms, longest ${gaps.longestMs.toFixed(0)} ms`,
+      `${kind}: ${gaps.count} gaps, half of them at most ${gaps.medianMs} ms, longest ${gaps.longestMs.toFixed(0)} ms`,
     );
     for (const line of gaps.lines()) log.say(line);
     longestMs = Math.max(longestMs, gaps.longestMs);

@@ -34,6 +34,7 @@ export class Service<Running> {
   #wanted = false;
   #frozen = false;
   #failedStarts = 0;
+  #startedAtMs = 0;
 
   constructor(options: ServiceOptions<Running>) {
     this.#options = options;
@@ -65,9 +66,19 @@ export class Service<Running> {
     return this.#failedStarts;
   }
 
+  /** When it was told to start, however many starts it took since. */
+  get startedAtMs(): number {
+    return this.#startedAtMs;
+  }
+
   start(): void {
     this.#wanted = true;
     if (this.#process !== undefined) return;
+    this.#startedAtMs = this.#options.world.scheduler.nowMs;
+    this.#startProcess();
+  }
+
+  #startProcess(): void {
     const { world, machine, name, main } = this.#options;
     const process = machine.start(name);
     world.trace.event('start', { process: name });
@@ -125,7 +136,7 @@ export class Service<Running> {
     process.kill();
     this.#wanted = true;
     world.scheduler.after(RETRY_MS, () => {
-      if (this.#wanted) this.start();
+      if (this.#wanted && this.#process === undefined) this.#startProcess();
     });
   }
 

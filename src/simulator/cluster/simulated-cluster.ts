@@ -36,17 +36,25 @@ class Mounted implements MountedFileSystem {
   readonly generation: number;
   readonly volume: Volume;
   readonly process: SimulatedProcess;
+  readonly startedAtMs: number;
   /** Another mount serves the volume, or this one has noticed that it does. */
   superseded = false;
   diedAtMs?: number;
 
-  constructor(generation: number, volume: Volume, process: SimulatedProcess, world: World) {
+  constructor(
+    generation: number,
+    volume: Volume,
+    process: SimulatedProcess,
+    startedAtMs: number,
+    world: World,
+  ) {
     process.onDeath(() => {
       if (!this.superseded) this.diedAtMs = world.scheduler.nowMs;
     });
     this.generation = generation;
     this.volume = volume;
     this.process = process;
+    this.startedAtMs = startedAtMs;
   }
 
   get alive(): boolean {
@@ -263,7 +271,8 @@ export class SimulatedCluster implements ClusterView {
     if (name !== this.#activeName) return;
     if (this.#mounted !== undefined) this.#mounted.superseded = true;
     this.#generation += 1;
-    this.#mounted = new Mounted(this.#generation, volume, process, this.#world);
+    const { startedAtMs } = this.mountService(name);
+    this.#mounted = new Mounted(this.#generation, volume, process, startedAtMs, this.#world);
     this.#world.trace.event('mounted', {
       by: name,
       generation: this.#generation,

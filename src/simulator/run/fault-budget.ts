@@ -6,7 +6,7 @@
  */
 
 export const COORDINATOR = 'coordinator';
-const RECOVERY_MS = 3_000;
+export const RECOVERY_MS = 3_000;
 
 interface Affected {
   readonly target: string;

@@ -3,6 +3,7 @@
  * from dice forked by the fault's own number.
  */
 
+import { BLOCK_BYTES } from '../../base/units.ts';
 import type { Timer } from '../../platform/platform.ts';
 import type { Service } from '../cluster/service.ts';
 import type { SimulatedCluster } from '../cluster/simulated-cluster.ts';
@@ -16,6 +17,9 @@ const NO_ROOM_BYTES = 0;
 const ROOM_BYTES = 1e12;
 const MOUNT = 'mount';
 const STORE_STATE = '/storage/state.slot';
+/** Of 'corrupt-database': both copies of the state of a node's store. */
+const STATE = 2;
+const ROTTEN_BYTE = 30;
 
 export class FaultInjector {
   readonly #world: SimulatedWorld;
@@ -160,14 +164,16 @@ export class FaultInjector {
         faults.set({ misdirectedWrites: amount, files });
         return () => faults.clear();
       case 'rot':
-        // Both copies of the store's state at once are the loss of the node, which nothing makes good yet.
+        // So much rot in so few pages would take the first page of every log file with it, and then an operator has to act.
         for (let i = 0; i < amount; i++) {
           faults.rotSomewhere((path) => files(path) && !path.endsWith(STORE_STATE));
         }
         return undefined;
       default: {
         const end = this.#crash(service);
-        faults.corruptDatabase(databaseOf(service.name, amount));
+        if (amount === STATE) {
+          for (const copy of [0, 1]) faults.rot(`/${target}${STORE_STATE}`, copy * BLOCK_BYTES + ROTTEN_BYTE);
+        } else faults.corruptDatabase(databaseOf(service.name, amount));
         return end;
       }
     }

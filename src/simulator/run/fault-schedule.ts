@@ -6,7 +6,7 @@ import type { ClusterShape } from '../cluster/shape.ts';
 import { nodeName } from '../cluster/simulated-cluster.ts';
 import type { Dice } from '../contract.ts';
 import type { Fault, FaultKind } from './fault.ts';
-import { COORDINATOR, FaultBudget } from './fault-budget.ts';
+import { COORDINATOR, FaultBudget, RECOVERY_MS } from './fault-budget.ts';
 
 export type FaultWeights = Readonly<Partial<Record<FaultKind, number>>>;
 
@@ -16,12 +16,15 @@ export interface FaultPlan {
   readonly meanIntervalMs: number;
   /** More may fail than the volume can bear: only "an error or the right bytes" is asked then. */
   readonly beyondParity: boolean;
+  /** Up to m nodes are lost in one moment, and nothing else until they are back for a while; nothing befalls the coordinator. */
+  readonly together?: boolean;
 }
 
 /** Between these there is traffic; everybody else's links do not matter. */
 const MOUNT = 'mount';
 const LONGEST_MS = 6_000;
 const FOR_EVER_MS = 1e9;
+const ALL_AT_ONCE_CHANCE = 0.7;
 /** Kinds that cannot be aimed at one node where all share a machine. */
 const MACHINE_KINDS: readonly FaultKind[] = [
   'power',
@@ -57,9 +60,33 @@ export class FaultScheduler {
     for (;;) {
       atMs += this.#dice.exponential(this.#plan.meanIntervalMs);
       if (atMs >= toMs) return faults;
+      if (this.#plan.together === true) {
+        const group = this.#group(Math.round(atMs * 10) / 10);
+        faults.push(...group);
+        atMs += Math.max(0, ...group.map(({ durationMs }) => durationMs)) + RECOVERY_MS;
+        continue;
+      }
       const fault = this.#one(Math.round(atMs * 10) / 10);
       if (fault !== undefined) faults.push(fault);
     }
+  }
+
+  #group(atMs: number): Fault[] {
+    const dice = this.#dice;
+    const { parityFragments } = this.#shape;
+    const left = [...this.#nodes];
+    const faults: Fault[] = [];
+    const count = dice.chance(ALL_AT_ONCE_CHANCE) ? parityFragments : 1 + dice.below(parityFragments);
+    while (faults.length < count) {
+      const kind = this.#kind();
+      if (kind === undefined) break;
+      const target = dice.pick(left);
+      left.splice(left.indexOf(target), 1);
+      const fault = this.#made(kind, atMs);
+      if (OF_THE_MOUNT.includes(kind)) return [fault];
+      faults.push({ ...fault, target });
+    }
+    return faults;
   }
 
   #one(atMs: number): Fault | undefined {
@@ -114,7 +141,8 @@ export class FaultScheduler {
       case 'rot':
         return { ...base, target: dice.pick(this.#nodes), durationMs: 0, amount: dice.pick([1, 10, 200]) };
       case 'corrupt-database':
-        return { ...base, target: dice.chance(0.4) ? MOUNT : dice.pick(this.#nodes), amount: dice.below(2) };
+        if (dice.chance(0.4)) return { ...base, target: MOUNT, amount: 0 };
+        return { ...base, target: dice.pick(this.#nodes), amount: dice.below(3) };
       case 'clock-jump':
         return {
           ...base,
@@ -151,5 +179,6 @@ export class FaultScheduler {
   }
 }
 
+const OF_THE_MOUNT: readonly FaultKind[] = ['crash-mount', 'take-over'];
 /** What they did stays on the disk. */
 const LASTING_KINDS: readonly FaultKind[] = ['rot', 'lost-writes', 'misdirected-writes'];

@@ -32,7 +32,8 @@ export type FaultKind =
   | 'rot'
   | 'lost-writes'
   | 'misdirected-writes'
-  /** A database of the target cannot be opened after a crash, which comes with it: of a node its index (amount 0) or its replica (1). */
+  /** A database of the target cannot be opened after a crash, which comes with it: of a node its index (amount 0), its replica (1), or both copies
+   * of the state of its fragment store (2). */
   | 'corrupt-database'
   /** The target's wall clock jumps by `amount` milliseconds, either way. */
   | 'clock-jump'

@@ -9,6 +9,7 @@ import type { Checker, Dice, RunFailure, SimulatedProcess, Workload } from '../c
 import { CheckFailed, MountLost } from '../contract.ts';
 import type { Defect } from '../defects/defect.ts';
 import { createSimulatedDisk } from '../disks/simulated-disk.ts';
+import { Histogram } from '../histogram.ts';
 import { createMachine } from '../machine/machine.ts';
 import type { TraceSink } from '../machine/trace.ts';
 import { createWorld, type SimulatedWorld } from '../machine/world.ts';
@@ -60,11 +61,14 @@ export interface RunResult {
   readonly events: number;
   readonly operations: number;
   readonly longestOperationMs: number;
+  /** Between two writes of a writer that never rests. */
+  readonly gaps: Histogram;
   /** False: the number of events was reached first. */
   readonly finished: boolean;
 }
 
 const DEFAULT_PHASES = 2;
+const USUAL_LOAD_MS = { least: 1_500, more: 4_000 };
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
   const undo = options.defect?.patch?.();
@@ -95,7 +99,8 @@ class Run {
     const world = this.#world;
     this.#dice = world.dice.fork('run');
     this.#shape = drawShape(this.#dice.fork('shape'), scenario.shape);
-    this.#loadMs = Array.from({ length: phases }, () => 1_500 + this.#dice.below(4_000));
+    const { least, more } = scenario.loadMs ?? USUAL_LOAD_MS;
+    this.#loadMs = Array.from({ length: phases }, () => least + this.#dice.below(more));
     const { keepFaults = () => true } = options;
     this.#faults = this.#drawFaults().filter((fault) => keepFaults(fault.index));
     this.#cluster = new SimulatedCluster({
@@ -136,8 +141,15 @@ class Run {
       events: world.trace.steps,
       operations: this.#load.operations,
       longestOperationMs: this.#load.longestOperationMs,
+      gaps: this.#gaps(),
       finished,
     };
+  }
+
+  #gaps(): Histogram {
+    const all = new Histogram();
+    for (const { gaps } of this.#workloads) if (gaps !== undefined) all.merge(gaps);
+    return all;
   }
 
   #drawFaults(): PlannedFault[] {
@@ -148,6 +160,7 @@ class Run {
       weights: scenario.faults,
       meanIntervalMs: scenario.faultIntervalMs * (0.5 + dice.unit() * 2.5),
       beyondParity: scenario.allowed.beyondParity,
+      ...(scenario.together === undefined ? {} : { together: scenario.together }),
     });
     this.#loadMs.forEach((loadMs, phase) => {
       for (const fault of scheduler.draw(0, loadMs)) planned.push({ ...fault, phase, index: planned.length });

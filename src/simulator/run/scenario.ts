@@ -5,6 +5,8 @@ import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
 import { OwnerWorkload } from '../workloads/owner.ts';
+import { SteadyWorkload } from '../workloads/steady.ts';
+import { StreamWorkload } from '../workloads/stream.ts';
 import type { FaultWeights } from './fault-schedule.ts';
 import { fillAndDelete, overwriteAll, randomPosix, standardMix } from './load-mix.ts';
 
@@ -15,6 +17,10 @@ export interface Scenario {
   readonly faults: FaultWeights;
   /** Between two faults; the mean of a run is drawn between half of it and three times as much. */
   readonly faultIntervalMs: number;
+  /** See FaultPlan. */
+  readonly together?: boolean;
+  /** How long each phase of load lasts: at least, and how much longer at most. */
+  readonly loadMs?: { readonly least: number; readonly more: number };
   readonly allowed: WorkloadContext['allowed'];
   /** Chance that the power of everything fails after a phase, so that only what is on the disks remains. */
   readonly blackoutChance: number;
@@ -136,6 +142,16 @@ export const scenarios: readonly Scenario[] = [
     faults: { 'crash-mount': 1 },
     faultIntervalMs: 500,
     allowed: { ...STRICT, lossWindowMs: 50 },
+  },
+  {
+    ...usual,
+    name: 'failover',
+    about: 'up to m nodes killed or frozen in one moment, or the mount: writers wait for 2 s at most',
+    faults: { crash: 4, power: 2, freeze: 2, 'crash-mount': 1, 'take-over': 1 },
+    together: true,
+    faultIntervalMs: 800,
+    loadMs: { least: 4_000, more: 4_000 },
+    workloads: () => [new SteadyWorkload({ promisedMs: 2_000 }), new StreamWorkload()],
   },
   {
     ...usual,

@@ -1,5 +1,6 @@
 /** Fragments that are missing, damaged, wrong or left over are found, and put right from the rest of their stripe. */
 import { afterEach, describe, expect, test } from 'vitest';
+import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import { deadSegmentKey } from '../../../src/format/metadata-keys.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
 import type { Finding } from '../../../src/fsck/findings.ts';
@@ -105,6 +106,25 @@ test('a fragment whose node does not take it back moves to another one', async (
   expect((await world.check({ data: true })).findings).toEqual([]);
 });
 
+test('a node that lost the state of its store goes on with what it holds, and frees again', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  const segment = await someSegment();
+  const nodeId = segment.nodes[0]!;
+  const before = await world.readFile(sample.a, 300_000);
+  await world.stopNode(nodeId);
+  world.loseStoreState(nodeId);
+  await world.startNode(nodeId);
+  const { fragments } = world.nodes.get(nodeId)!;
+  expect(fragments.statistics().fragments).toBeGreaterThan(0);
+  while (fragments.term !== world.metadata.term) await world.platform.timers.sleep(5);
+  expect((await world.readFile(sample.a, 300_000)).equals(before)).toBe(true);
+  await world.writeFile('later', 200_000);
+  expect((await world.check({ data: true, repair: true })).findings).toEqual([]);
+  await world.freeFragment(nodeId, segment.segmentId, 0);
+  expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
+});
+
 test('parity that is whole and does not fit the data is found by computing it, and replaced', async () => {
   ({ world } = await populated());
   await world.rest();
@@ -131,6 +151,62 @@ test('a fragment of another shape than the segment is found by its header, and r
   expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
   expect((await world.check({ data: true })).findings).toEqual([]);
 });
+
+test.each([
+  [
+    'is damaged',
+    (bytes: Buffer): unknown => bytes.writeUInt8(bytes.readUInt8(40) ^ 1, 40),
+    'checksum of a summary',
+  ],
+  [
+    'names other owners than the extents',
+    (bytes: Buffer): void => {
+      bytes.writeUInt32LE(bytes.readUInt32LE(32) + 100, 32); // the first run's inode
+      bytes.writeUInt32LE(world.platform.kernels.crc32c(bytes.subarray(4)), 0);
+    },
+    'it names other owners than the extents',
+  ],
+] as const)(
+  'a summary that %s is found by reading, and the files are as good as before',
+  async (_, forge, why) => {
+    const { world: opened, sample } = await populated();
+    world = opened;
+    const before = await world.readFile(sample.a, 300_000);
+    await world.rest();
+    const segment = await someSegment();
+    await forgeSummary(segment, forge);
+    const { segmentId } = segment;
+    expect((await world.check()).findings).toEqual([]);
+    const found = await world.check({ data: true, repair: true });
+    expect(found.findings).toMatchObject([
+      { kind: 'summary-wrong', ids: { segmentId }, detail: expect.stringContaining(why), repairable: false },
+    ]);
+    expect(found.summary).toMatchObject({ errors: 1, repaired: 0 });
+    await world.remount();
+    expect((await world.readFile(sample.a, 300_000)).equals(before)).toBe(true);
+  },
+);
+
+/** The blocks of the summary become others, and the parity fits them. */
+async function forgeSummary(segment: SegmentRecord, forge: (summary: Buffer) => unknown): Promise<void> {
+  const { dataBlocks, summaryBlocks, fragmentBlocks, dataFragments } = segment;
+  const start = (dataBlocks % fragmentBlocks) * BLOCK_BYTES;
+  const position = Math.floor(dataBlocks / fragmentBlocks);
+  const end = start + summaryBlocks * BLOCK_BYTES;
+  expect(end).toBeLessThanOrEqual(fragmentBlocks * BLOCK_BYTES);
+  const change = Buffer.alloc(end - start);
+  await world.forgeFragment(segment, position, (description, payload) => {
+    const summary = payload.subarray(start, end);
+    summary.copy(change);
+    forge(summary);
+    for (let at = 0; at < change.length; at++) change[at]! ^= summary[at]!;
+    return description;
+  });
+  await world.forgeFragment(segment, dataFragments, (description, payload) => {
+    for (let at = 0; at < change.length; at++) payload[start + at]! ^= change[at]!; // of a single parity
+    return description;
+  });
+}
 
 test('data that is whole and not what the file holds is found by the sums of its checksums, with the range', async () => {
   ({ world } = await populated());

@@ -1,6 +1,6 @@
 /** Each check of the metadata finds what it is for, and a repair takes it away, also for the journal's replay. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { RedoSink } from '../../../src/format/journal-entry.ts';
+import type { BlockRuns, RedoSink } from '../../../src/format/journal-entry.ts';
 import * as keys from '../../../src/format/metadata-keys.ts';
 import { entryKey, inodeKey, keyLetters, perInodeKey } from '../../../src/format/metadata-keys.ts';
 import * as records from '../../../src/format/metadata-records.ts';
@@ -103,6 +103,21 @@ function editChunk(
 
 function firstSegment(state: MetadataState, inode: number) {
   return state.segments.records.get(state.extents.chunk(inode, 0)!.pairs[0]!)!;
+}
+
+/** A segment that a writer has not committed. */
+const UNCOMMITTED = 1000 * 2 ** 32;
+
+function oneBlockOf(inode: number): BlockRuns {
+  return {
+    runCount: 1,
+    inodes: Float64Array.of(inode),
+    fileBlocks: Float64Array.of(0),
+    blockIndexes: Uint32Array.of(3),
+    counts: Uint32Array.of(1),
+    checksumIndexes: Uint32Array.of(0),
+    checksums: Uint32Array.of(crc32c(Buffer.alloc(4096, 7))),
+  };
 }
 
 const plain = records.encodePlain(Buffer.alloc(0), crc32c);
@@ -318,6 +333,32 @@ const cases: readonly Case[] = [
       ),
   },
   {
+    what: 'an inode of no known type',
+    damage: (redo, state, { top, a }) => {
+      const { mtimeSeconds } = state.inodes.get(a)!;
+      const changes = { sizeBytes: 0, mappedBlocks: 0, linkCount: 1, mode: 0o050644 };
+      redo.newInode({ ...state.inodes.get(a)!, ...changes, inode: state.nextInode });
+      redo.addEntry(top, 'odd', state.nextInode - 1, 0o050000, mtimeSeconds, 0);
+    },
+    found: ['inode-unusable'],
+    left: ['inode-unusable'],
+    undo: (redo, state, { top }) => {
+      const { inode } = state.directories.find(top, 'odd')!;
+      redo.removeEntry(top, 'odd', 0, 0);
+      redo.deleteInode(inode);
+    },
+  },
+  {
+    what: 'a block that no segment holds yet, without its bytes in the metadata',
+    damage: (redo, _, { b }) => {
+      redo.commitInline(UNCOMMITTED, Buffer.alloc(4096, 7), oneBlockOf(b));
+      redo.setRecord(keys.inlineBlockKey(UNCOMMITTED, 3), undefined);
+    },
+    found: ['inline-lost'],
+    left: ['inline-lost'],
+    undo: (redo, _, { b }) => redo.unmapBlocks(b, 0, 1),
+  },
+  {
     what: 'an extent with a checksum of other bytes',
     damage: (redo, state, { a }) => editChunk(redo, state, a, (pairs) => (pairs[3]! += 1)),
     found: ['extent-mismatch'],
@@ -396,6 +437,43 @@ test('while files are used names are looked at and left alone', async () => {
   expect((await world.check({ repair: true })).findings).toMatchObject([
     { kind: 'links-wrong', repairable: true, repaired: false },
   ]);
+});
+
+test('a lost root directory is found, nothing below it is thrown away meanwhile, and a repair makes it anew', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  await world.rest();
+  world.damage((redo) => redo.setRecord(inodeKey(1), undefined));
+  expect((await world.check()).findings).toMatchObject([
+    { kind: 'inode-unusable', subject: '/', repairable: true, repaired: false },
+  ]);
+  const repaired = await world.check({ repair: true });
+  expect(repaired.findings.map(({ kind }) => kind)).toEqual(['inode-unusable', 'directory-count-wrong']);
+  expect(repaired.summary).toMatchObject({ repaired: 2, errors: 0 });
+  await world.remount();
+  expect((await world.check({ data: true })).findings).toEqual([]);
+  expect(world.metadata.lookup(1, 'sample')).toBe(sample.top);
+});
+
+test('bytes kept in the metadata that the primary lost are taken from a replica', async () => {
+  const { world: opened, sample } = await populated();
+  world = opened;
+  await world.rest();
+  world.damage((redo) => redo.commitInline(UNCOMMITTED, Buffer.alloc(4096, 7), oneBlockOf(sample.b)));
+  expect((await world.check()).findings).toEqual([]);
+  await world.dropFromStore([keys.inlineBlockKey(UNCOMMITTED, 3)]);
+  const found = await world.check();
+  expect(found.findings).toMatchObject([
+    {
+      kind: 'inline-lost',
+      subject: '/sample/b',
+      detail: 'bytes 0 to 4095 were kept in the metadata and are not there',
+    },
+  ]);
+  expect((await world.check({ repair: true })).summary).toMatchObject({ repaired: 1, errors: 0 });
+  await world.remount();
+  expect((await world.readFile(sample.b, 4096)).equals(Buffer.alloc(4096, 7))).toBe(true);
+  expect((await world.check({ data: true })).findings).toEqual([]);
 });
 
 test('a file whose extents lead nowhere reads as an error there, and can be deleted', async () => {

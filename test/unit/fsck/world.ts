@@ -2,7 +2,7 @@
  * A real volume in this process to damage and check: storage nodes on a real disk, the embedded coordinator, and either a file system or
  * the bare metadata over them. One node more than a segment is wide, so that fragments can move.
  */
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
 import { coordinatorKeys, type ManagerRecord } from '../../../src/cluster/coordinator.ts';
@@ -24,7 +24,7 @@ import type { CheckSummary, Finding } from '../../../src/fsck/findings.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
 import { openMetadata } from '../../../src/metadata/open.ts';
 import type { MetadataState } from '../../../src/metadata/state.ts';
-import type { Logger, Platform } from '../../../src/platform/platform.ts';
+import type { Database, Logger, Platform } from '../../../src/platform/platform.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
 import { type StorageNode, startStorageNode } from '../../../src/storage/storage-node.ts';
 
@@ -123,6 +123,11 @@ export class CheckWorld {
     const { generation } = this.metadata.segment(segmentId)!;
     const node = this.#nodes.get(nodeId)!;
     await node.fragments.free(this.metadata.term, [{ segmentId, position, generation }]);
+  }
+
+  /** Both copies of the state of its fragments' store rot while it is stopped. */
+  loseStoreState(id: number): void {
+    writeFileSync(join(this.#nodeDirectory(id), 'storage/state.slot'), Buffer.alloc(2 * BLOCK_BYTES, 0x5a));
   }
 
   /** The node comes back with a new disk. */
@@ -230,11 +235,24 @@ export class CheckWorld {
   }
 
   /** Makes records of the primary's own store unreadable, behind its back. At rest. */
-  async damageStore(damaged: readonly string[]): Promise<void> {
+  damageStore(damaged: readonly string[]): Promise<void> {
+    return this.#spoilStore(async (database) => {
+      for (const key of damaged) await database.put(Buffer.from(key, 'latin1'), Buffer.from('not a record'));
+    });
+  }
+
+  /** Takes records out of the primary's own store, behind its back. At rest. */
+  dropFromStore(dropped: readonly string[]): Promise<void> {
+    return this.#spoilStore(async (database) => {
+      for (const key of dropped) await database.del(Buffer.from(key, 'latin1'));
+    });
+  }
+
+  async #spoilStore(spoil: (database: Database) => Promise<void>): Promise<void> {
     await this.#closeVolume();
     const directory = this.#viewDirectory();
     const database = await this.platform.databases.open(directory);
-    for (const key of damaged) await database.put(Buffer.from(key, 'latin1'), Buffer.from('not a record'));
+    await spoil(database);
     await database.close();
     this.#opened--;
     await this.#openAtRest();

@@ -39,6 +39,8 @@ export class FakeNode {
   usedBytes = 0;
   local = true;
   term = 0;
+  /** It has lost the term, and asks for this. */
+  challenge: number | undefined;
   /** Answers to puts with this status, if set. */
   refusePuts: RpcStatus | undefined;
   readonly calls = new Map<number, number>();
@@ -163,9 +165,16 @@ export class FakeNode {
       }
       case rpcMethods.fenceStorage: {
         const term = messages.decodeTerm(body);
+        if (this.challenge !== undefined)
+          return reply(rpcStatus.conflict, messages.encodeTerm(this.challenge));
         if (term < this.term) return reply(rpcStatus.fenced, messages.encodeTerm(this.term));
         this.term = term;
         return reply(rpcStatus.ok, messages.encodeTerm(term));
+      }
+      case rpcMethods.pledgeStorage: {
+        const { term, challenge } = messages.decodePledgeRequest(body);
+        if (challenge === this.challenge) this.challenge = undefined;
+        return this.serve(rpcMethods.fenceStorage, messages.encodeTerm(term), options);
       }
       default:
         return reply(rpcStatus.invalid);
@@ -226,6 +235,7 @@ export class FakeNode {
   }
 
   #free({ term, names }: messages.FreeRequest): RpcReply {
+    if (this.challenge !== undefined) return reply(rpcStatus.busy);
     if (term < this.term) return reply(rpcStatus.fenced, messages.encodeTerm(this.term));
     let freed = 0;
     for (const { segmentId, position, generation } of names) {

@@ -131,6 +131,19 @@ test('a deposed primary frees nothing', async () => {
   expect(log.cluster.everyFragment()).toHaveLength(15);
 });
 
+test('a node that has forgotten its term is walked through when it knows it again', async () => {
+  await written(3);
+  log.records.clear();
+  const node = log.cluster.node(2);
+  node.challenge = 77;
+  startSweep();
+  await log.platform.time.pass(5000);
+  expect(sweep.freed).toBe(12);
+  node.challenge = undefined;
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(15);
+});
+
 test('a writer makes every node it connects to refuse older terms', async () => {
   await written(0);
   await settle();

@@ -5,6 +5,7 @@ import { FaultScheduler } from '../../../src/simulator/run/fault-schedule.ts';
 import { simulate } from '../../../src/simulator/run/run.ts';
 import { scenarioNamed, scenarios } from '../../../src/simulator/run/scenario.ts';
 import { shrink } from '../../../src/simulator/run/shrink.ts';
+import { SteadyWorkload } from '../../../src/simulator/workloads/steady.ts';
 
 function scenario(name: string) {
   const found = scenarioNamed(name);
@@ -44,7 +45,7 @@ describe('a run', () => {
 
 describe('a schedule of faults', () => {
   test('never has more nodes in trouble at a time than parity bears, unless the scenario is about that', () => {
-    for (const { name, faults, allowed } of scenarios) {
+    for (const { name, faults, allowed, together = false } of scenarios) {
       if (allowed.beyondParity) continue;
       for (let seed = 0; seed < 50; seed++) {
         const shape = {
@@ -52,7 +53,7 @@ describe('a schedule of faults', () => {
           ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
         };
         const dice = createDice(seed);
-        const plan = { weights: faults, meanIntervalMs: 200, beyondParity: false };
+        const plan = { weights: faults, meanIntervalMs: 200, beyondParity: false, together };
         const drawn = new FaultScheduler(dice, shape, plan).draw(0, 6_000);
         for (const fault of drawn) {
           const nodes = drawn
@@ -66,6 +67,31 @@ describe('a schedule of faults', () => {
     }
   });
 
+  test('of losses together has as many nodes as parity bears in one moment, and lets them come back before the next', () => {
+    const { faults } = scenario('failover');
+    const shape = {
+      ...{ nodes: 6, dataFragments: 3, parityFragments: 3, oneMachine: false },
+      ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
+    };
+    const sizes = new Set<number>();
+    for (let seed = 0; seed < 50; seed++) {
+      const plan = { weights: faults, meanIntervalMs: 200, beyondParity: false, together: true };
+      const drawn = new FaultScheduler(createDice(seed), shape, plan).draw(0, 20_000);
+      const moments = [...new Set(drawn.map(({ atMs }) => atMs))];
+      let endMs = Number.NEGATIVE_INFINITY;
+      for (const atMs of moments) {
+        expect(atMs, `${seed}`).toBeGreaterThan(endMs);
+        const group = drawn.filter((fault) => fault.atMs === atMs);
+        const targets = new Set(group.map(({ target }) => target));
+        expect(targets.has('coordinator')).toBe(false);
+        expect(targets.size).toBe(group.length);
+        sizes.add(group.length);
+        endMs = atMs + Math.max(...group.map(({ durationMs }) => durationMs));
+      }
+    }
+    expect([...sizes].sort()).toEqual([1, 2, 3]);
+  });
+
   test('shrinks to what it takes to fail', async () => {
     const list = Array.from({ length: 23 }, (_, index) => index);
     const fails = async (part: readonly number[]) => part.includes(4) && part.includes(19);
@@ -73,6 +99,25 @@ describe('a schedule of faults', () => {
     expect(await shrink(list, async () => true, 200)).toEqual([]);
     expect(await shrink(list, async (part) => part.length === 23, 200)).toEqual(list);
   });
+});
+
+test('a writer that waits for longer than is promised fails the run', { timeout: 60_000 }, async () => {
+  const impatient = {
+    ...scenario('failover'),
+    faults: { freeze: 1 },
+    workloads: () => [new SteadyWorkload({ promisedMs: 400 })],
+  };
+  for (let seed = 1; ; seed++) {
+    const { failure, gaps, operations } = await simulate({ seed, scenario: impatient, phases: 1 });
+    expect(gaps.count).toBeLessThan(operations);
+    if (failure === undefined) continue;
+    expect(failure).toMatchObject({
+      kind: 'correctness',
+      error: { message: expect.stringMatching(/^the writer \w+ waited \d+ ms between two writes/) },
+    });
+    expect(gaps.longestMs).toBeGreaterThan(400);
+    return;
+  }
 });
 
 describe('a deliberate defect is found within a few seeds', () => {

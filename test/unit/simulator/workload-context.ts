@@ -67,7 +67,7 @@ export class TestLoad {
     const { wrap } = this.#options;
     const { fileSystem } = this.#served;
     const volume = { fileSystem: wrap === undefined ? fileSystem : wrap(fileSystem) } as Volume;
-    return { generation, volume, alive: true, waiting: new Set() };
+    return { generation, volume, startedAtMs: 0, alive: true, waiting: new Set() };
   }
 
   #context(): WorkloadContext {

@@ -189,6 +189,10 @@ const cases: Case[] = [
     blockCount: 251,
   }),
   message('storage-messages', 'corrupt', messages.encodeCorruptBlock, messages.decodeCorruptBlock, 17),
+  message('storage-messages', 'pledge-request', messages.encodePledgeRequest, messages.decodePledgeRequest, {
+    term: 7,
+    challenge: 2 ** 47 + 1,
+  }),
   message('storage-messages', 'term', messages.encodeTerm, messages.decodeTerm, 2 ** 33 + 1),
   message('storage-messages', 'free-request', messages.encodeFreeRequest, messages.decodeFreeRequest, {
     term: 3,

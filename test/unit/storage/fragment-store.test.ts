@@ -515,23 +515,115 @@ describe('after a crash a fragment store', () => {
     await store.close();
   });
 
-  test('survives one rotten copy of its state, and says so when both are gone', async () => {
+  test('survives one rotten copy of its state', async () => {
     const directory = scratchDirectory();
     let store = await openStore(directory);
     await store.fence(7);
     await store.close();
-    const slot = join(directory, 'state.slot');
-    for (const copy of [0, 1]) {
-      const descriptor = openSync(slot, 'r+');
-      writeSync(descriptor, Buffer.from('rot'), 0, 3, copy * BLOCK_BYTES + 30);
-      closeSync(descriptor);
-      if (copy === 0) {
-        store = await openStore(directory);
-        expect(store.term).toBe(7);
-        await store.close();
-      }
-    }
-    await expect(openStore(directory)).rejects.toBeInstanceOf(StorageUnusable);
+    rotState(directory, [0]);
+    store = await openStore(directory);
+    expect(store.term).toBe(7);
+    await store.close();
+  });
+});
+
+/** Damages copies of the store's state. */
+function rotState(directory: string, copies: readonly number[]): void {
+  for (const copy of copies) {
+    const descriptor = openSync(join(directory, 'state.slot'), 'r+');
+    writeSync(descriptor, Buffer.from('rot'), 0, 3, copy * BLOCK_BYTES + 30);
+    closeSync(descriptor);
+  }
+}
+
+describe('a fragment store that lost its state', () => {
+  /** Of a store with a fragment put in term 7. */
+  async function lostStore(lose: (directory: string) => void) {
+    const directory = scratchDirectory();
+    const held = makeFragment(SEGMENT, 0, 3, { term: 7 });
+    const store = await openStore(directory);
+    await store.fence(7);
+    await put(store, held);
+    await store.close();
+    lose(directory);
+    return { directory, held };
+  }
+
+  const challengeOf = async (store: FragmentStore, term: number): Promise<number> => {
+    const error: unknown = await store.fence(term).catch((each: unknown) => each);
+    if (!(error instanceof StorageError) || error.refusal.reason !== 'forgotten')
+      throw new Error(`not forgotten: ${error}`);
+    return error.refusal.challenge;
+  };
+
+  test.each([
+    ['rotten', (directory: string) => rotState(directory, [0, 1])],
+    [
+      "rotten, as are the log files' first pages",
+      (directory: string) => {
+        rotState(directory, [0, 1]);
+        damage(directory, 1, 0);
+      },
+    ],
+    ['missing', (directory: string) => rmSync(join(directory, 'state.slot'))],
+  ])(
+    'serves reads and what is new; what it holds stays until a primary renews the term (state %s)',
+    async (_, lose) => {
+      const { directory, held } = await lostStore(lose);
+      let store = await openStore(directory);
+      await expectHeld(store, held);
+      const fresh = makeFragment(SEGMENT + 1, 0, 3, { term: 6 });
+      await put(store, fresh);
+      await put(store, held); // the same again changes nothing
+      const newer = makeFragment(SEGMENT, 0, 3, { term: 6, generation: 1 });
+      expect(await reasonOf(put(store, newer))).toBe('busy');
+      const other = makeFragment(SEGMENT, 0, 3, { term: 6, salt: 1 });
+      expect(await reasonOf(put(store, other))).toBe('busy');
+      expect(await reasonOf(store.free(6, [nameOf(held)]))).toBe('busy');
+      const earlier = await challengeOf(store, 6);
+      await store.close();
+      store = await openStore(directory);
+      expect(await reasonOf(store.pledge(6, earlier))).toBe('forgotten');
+      expect(await reasonOf(store.free(6, [nameOf(held)]))).toBe('busy');
+      const challenge = await challengeOf(store, 6);
+      expect(challenge).not.toBe(earlier);
+      await Promise.all([store.pledge(8, challenge), store.pledge(8, challenge)]);
+      expect(store.term).toBe(8);
+      expect(await reasonOf(store.pledge(7, challenge))).toBe('fenced');
+      expect(await reasonOf(put(store, newer))).toBe('fenced');
+      await expectHeld(store, held);
+      expect(await store.free(8, [nameOf(fresh)])).toBe(1);
+      await store.close();
+      store = await openStore(directory);
+      expect(store.term).toBe(8);
+      expect(await reasonOf(store.free(7, [nameOf(held)]))).toBe('fenced');
+      await expectHeld(store, held);
+      await store.close();
+    },
+  );
+
+  test('begins anew when it holds nothing, and says what to do when nothing says whose the log files are', async () => {
+    const empty = scratchDirectory();
+    await (await openStore(empty)).close();
+    rotState(empty, [0, 1]);
+    const store = await openStore(empty);
+    await store.fence(1);
+    await store.close();
+    const { directory } = await lostStore((each) => {
+      rotState(each, [0, 1]);
+      damage(each, 1, 0);
+      rmSync(join(each, 'index'), { recursive: true });
+    });
+    const refused = openStore(directory);
+    await expect(refused).rejects.toBeInstanceOf(StorageUnusable);
+    await expect(refused).rejects.toThrow(`remove what is in ${directory} and start the node`);
+    for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true });
+    await (await openStore(directory)).close();
+  });
+
+  test('does not take the log files of another node for its own', async () => {
+    const { directory } = await lostStore((each) => rotState(each, [0, 1]));
+    await expect(openStore(directory, { nodeId: 2 })).rejects.toBeInstanceOf(StorageUnusable);
   });
 });
 
