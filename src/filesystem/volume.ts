@@ -7,6 +7,7 @@
 import { Cleaner } from '../cleaner/cleaner.ts';
 import { CLEANER_SLOTS } from '../cleaner/space.ts';
 import type { Coordinator } from '../cluster/coordinator.ts';
+import { DrainingNodes } from '../cluster/draining-nodes.ts';
 import { nodeLinks } from '../cluster/node-links.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import { FragmentClaims } from '../log/fragment-claims.ts';
@@ -100,7 +101,7 @@ export async function openVolume(platform: Platform, options: VolumeOptions): Pr
       ...(options.metadataWaitMs === undefined ? {} : { waitMs: options.metadataWaitMs }),
     });
     options.onPhase?.('recovering the log');
-    return await openLog(platform, options, { metadata, links, slab, shape });
+    return await openLog(platform, options, { metadata, links, slab, shape, draining: new DrainingNodes() });
   } catch (error) {
     links.close();
     throw error;
@@ -113,6 +114,7 @@ interface LogParts {
   readonly slab: WriteSlab;
   /** The one that the slab's writers go by. */
   readonly shape: TargetShape;
+  readonly draining: DrainingNodes;
 }
 
 interface Log {
@@ -123,11 +125,11 @@ interface Log {
 }
 
 /** The users' writer and the cleaner's, with what both share, and what belongs to them. */
-function createLog(platform: Platform, { metadata, links, slab }: LogParts): Log {
+function createLog(platform: Platform, { metadata, links, slab, draining }: LogParts): Log {
   const { term } = metadata;
   const { segmentBlocks } = slab.geometry;
   const locations = new FragmentLocations();
-  const nodes = new WritableNodes(links, slab.shape);
+  const nodes = new WritableNodes(links, slab.shape, draining);
   const reigns = () => metadata.reigns();
   const shared = { links, locations, term, ids: new SegmentIds(term), nodes, reigns };
   const userSlots = slab.slotCount - CLEANER_SLOTS;
@@ -180,11 +182,11 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     record: (segmentId) => metadata.segment(segmentId),
     isKnown: (segmentId) => metadata.isKnownSegment(segmentId),
   });
-  const { shape } = parts;
+  const { shape, draining } = parts;
   const { healGraceMs: graceMs = DEFAULT_GRACE_MS } = options;
   const stopRecounting = shape.onChange(() => cleaner.recount());
   const upkeep = new Upkeep(platform, {
-    ...{ links, metadata, reader, claims, shape, graceMs },
+    ...{ links, metadata, reader, claims, draining, shape, graceMs },
     ownShape: options,
     room: cleaner.space,
   });

@@ -1,5 +1,5 @@
 /**
- * What rebuilding and scrubbing remember over restarts: settings, and how far a pass is. Values of `plain` records of the metadata. Byte tables:
+ * What rebuilding, balancing and scrubbing remember over restarts: settings, and how far a pass is. Values of `plain` records of the metadata. Byte tables:
  * docs/format/maintenance-state.md.
  */
 import { MAX_NODES } from '../base/limits.ts';
@@ -13,6 +13,14 @@ export interface HealSettings {
   readonly graceMs: number;
   /** Nodes that somebody gave up: gone without grace until they answer. */
   readonly givenUp: readonly number[];
+}
+
+export interface BalanceSettings {
+  readonly paused: boolean;
+  /** 0: none. */
+  readonly limitBytesPerSecond: number;
+  /** Nodes that are to be emptied. */
+  readonly draining: readonly number[];
 }
 
 export interface ScrubState {
@@ -37,6 +45,7 @@ export interface ScrubState {
 
 const VERSION = 1;
 const HEAL_BYTES = 16;
+const BALANCE_BYTES = 16;
 const SCRUB_BYTES = 60;
 const PAUSED = 1;
 const UNDER_WAY = 2;
@@ -66,6 +75,36 @@ export function decodeHealSettings(bytes: Buffer): HealSettings {
     graceMs: bytes.readUInt32LE(4),
     limitBytesPerSecond: readSafe(bytes, 8),
     givenUp: Array.from({ length: count }, (_, index) => bytes.readUInt16LE(HEAL_BYTES + 2 * index)),
+  };
+}
+
+export function encodeBalanceSettings(settings: BalanceSettings): Buffer {
+  const bytes = Buffer.alloc(BALANCE_BYTES + 2 * settings.draining.length);
+  bytes[0] = VERSION;
+  bytes[1] = settings.paused ? PAUSED : 0;
+  bytes.writeUInt16LE(settings.draining.length, 2);
+  writeSafe(bytes, settings.limitBytesPerSecond, 8);
+  settings.draining.forEach((node, index) => {
+    bytes.writeUInt16LE(node, BALANCE_BYTES + 2 * index);
+  });
+  return bytes;
+}
+
+/** Throws FormatError. */
+export function decodeBalanceSettings(bytes: Buffer): BalanceSettings {
+  must(bytes.length >= BALANCE_BYTES, 'length of the settings of balancing');
+  must(bytes[0] === VERSION, 'version of the settings of balancing');
+  must(bytes[1]! <= PAUSED, 'flags of the settings of balancing');
+  const count = bytes.readUInt16LE(2);
+  must(
+    count <= MAX_NODES && bytes.length === BALANCE_BYTES + 2 * count,
+    'length of the settings of balancing',
+  );
+  mustBeZero(bytes, 4, 8);
+  return {
+    paused: bytes[1] === PAUSED,
+    limitBytesPerSecond: readSafe(bytes, 8),
+    draining: Array.from({ length: count }, (_, index) => bytes.readUInt16LE(BALANCE_BYTES + 2 * index)),
   };
 }
 

@@ -76,7 +76,7 @@ export function xattrKey(inode: number, name: string): string {
 }
 
 /** State of background work. */
-export function maintenanceKey(name: 'heal' | 'scrub' | 'availability' | 'nodes'): string {
+export function maintenanceKey(name: 'heal' | 'scrub' | 'availability' | 'nodes' | 'balance'): string {
   return keyLetters.maintenance + name;
 }
 

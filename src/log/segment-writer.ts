@@ -435,9 +435,7 @@ class LogWriter implements SegmentWriter {
   }
 
   totalBytes(): number {
-    const { links, slab } = this.#options;
-    const capacities = [...links.links.values()].map((link) => link.capacityBytes);
-    return usableBytes(capacities, slab.shape, this.#segmentBlocks);
+    return usableBytes(this.#nodes.capacities(), this.#options.slab.shape, this.#segmentBlocks);
   }
 
   free(record: SegmentRecord): void {

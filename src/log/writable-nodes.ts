@@ -1,11 +1,12 @@
 /**
  * Which nodes new fragments may go to, and how much they can take: the links' states and free bytes, less what is on its way to
- * them and less the nodes that do not answer or refused lately.
+ * them and less the nodes that do not answer, refused lately, or are to be emptied.
  *
  * It keeps counts only; the flights tell it what they send and what comes back. Time is counted in the writer's ticks.
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
+import { DrainingNodes } from '../cluster/draining-nodes.ts';
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
 import { type PlacementNode, placeSegment, type SegmentLayout } from '../cluster/placement.ts';
 import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
@@ -22,14 +23,16 @@ export function storedFragmentBytes(fragmentBlocks: number, fragments: number): 
 export class WritableNodes {
   readonly #links: NodeLinks;
   readonly #shape: Shape;
+  readonly #draining: DrainingNodes;
   readonly #reservedBytes = new Map<number, number>();
   readonly #overdueCalls = new Map<number, number>();
   readonly #avoidUntilTick = new Map<number, number>();
   #tick = 0;
 
-  constructor(links: NodeLinks, shape: Shape) {
+  constructor(links: NodeLinks, shape: Shape, draining = new DrainingNodes()) {
     this.#links = links;
     this.#shape = shape;
+    this.#draining = draining;
   }
 
   /** A tick of a writer. Two writers that share this count faster, and a node that refused is asked again the sooner. */
@@ -54,7 +57,13 @@ export class WritableNodes {
       const reserved = this.#reservedBytes.get(link.id) ?? 0;
       nodes.push({ id: link.id, domain: link.domain, freeBytes: Math.max(0, link.freeBytes - reserved) });
     }
-    return nodes;
+    return this.#draining.placeable(nodes, this.#shape.parityFragments);
+  }
+
+  /** How large the nodes are that are meant to hold fragments. */
+  capacities(): number[] {
+    const links = [...this.#links.links.values()];
+    return this.#draining.placeable(links, this.#shape.parityFragments).map((link) => link.capacityBytes);
   }
 
   isLive(link: NodeLink): boolean {

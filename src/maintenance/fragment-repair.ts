@@ -59,7 +59,7 @@ export async function repairFragment(parts: RepairParts, broken: BrokenFragment)
   parts.platform.kernels.crc32cBlocks(payload, BLOCK_BYTES, checksums, 0);
   if (broken.accept?.(checksums) === false) return 'wrong';
   for (const nodeId of targets) {
-    const outcome = await store(parts, { record, position, nodeId, payload, checksums });
+    const outcome = await storeFragment(parts, { record, position, nodeId, payload, checksums });
     if (outcome === 'refused') continue;
     if (outcome !== 'outdated') broken.bad.delete(position);
     return outcome;
@@ -123,7 +123,8 @@ export async function readStrip(
   return shards;
 }
 
-interface Stored {
+/** One fragment in memory, and where it is to go. */
+export interface Stored {
   readonly record: SegmentRecord;
   readonly position: number;
   readonly nodeId: number;
@@ -131,7 +132,8 @@ interface Stored {
   readonly checksums: Uint32Array;
 }
 
-async function store(
+/** 'moved': the record names the new node. The caller frees the old one. */
+export async function storeFragment(
   parts: RepairParts,
   stored: Stored,
 ): Promise<'restored' | 'moved' | 'refused' | 'outdated'> {

@@ -14,6 +14,7 @@ import type { FragmentDescription } from '../format/fragment-header.ts';
 import {
   decodeDescribeReply,
   decodeFreeReply,
+  decodePutReply,
   encodeDescribeRequest,
   encodeFreeRequest,
   encodeGetRequest,
@@ -93,7 +94,14 @@ export class NodeCalls {
   ): Promise<'ok' | CallFailure> {
     const body = encodePutRequest(description);
     const reply = await this.#call(nodeId, rpcMethods.putFragment, body, { payload });
-    return typeof reply === 'string' ? reply : 'ok';
+    if (typeof reply === 'string') return reply;
+    try {
+      this.#links.links.get(nodeId)?.noteFreeBytes(decodePutReply(reply.body).freeBytes);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      return 'refused';
+    }
+    return 'ok';
   }
 
   /** `claims` know of it until the node can do it no more. */

@@ -1,10 +1,11 @@
 /**
- * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, the scrubber, and what keeps the
- * availability that is asked for, with one budget for all.
+ * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, the scrubber, what keeps the
+ * availability that is asked for, and what moves fragments between nodes, with one budget for all.
  * Runs in the process that is the volume's primary, and remembers its settings in the metadata.
  */
 
 import { BLOCK_BYTES } from '../base/units.ts';
+import type { DrainingNodes } from '../cluster/draining-nodes.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import {
   decodeAvailabilityState,
@@ -14,8 +15,11 @@ import {
 } from '../format/availability-state.ts';
 import { FormatError } from '../format/fields.ts';
 import {
+  type BalanceSettings,
+  decodeBalanceSettings,
   decodeHealSettings,
   decodeScrubState,
+  encodeBalanceSettings,
   encodeHealSettings,
   encodeScrubState,
   type HealSettings,
@@ -35,6 +39,7 @@ import { MetadataUnavailable } from '../metadata/metadata.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
 import { Adapter, type AvailabilityReport, NO_AVAILABILITY } from './adapt/adapter.ts';
 import { NodeTimes } from './adapt/node-times.ts';
+import { Balancer, type BalanceStatus } from './balance/balancer.ts';
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
@@ -46,6 +51,8 @@ export interface UpkeepParts {
   /** Tells of corrupt blocks that somebody met. */
   readonly reader: SegmentReader;
   readonly claims: FragmentClaims;
+  /** This is who changes it, and keeps it durable. */
+  readonly draining: DrainingNodes;
   /** What new segments aim for, and what they aimed for when the volume was made. */
   readonly shape: TargetShape;
   readonly ownShape: Shape;
@@ -60,8 +67,16 @@ export interface HealReport extends HealStatus, Omit<HealSettings, 'givenUp'> {
   readonly inventoryDone: boolean;
 }
 
+export interface BalanceReport extends BalanceStatus {
+  readonly paused: boolean;
+  /** 0: none. */
+  readonly limitBytesPerSecond: number;
+}
+
 export const DEFAULT_GRACE_MS = 60_000;
 export const DEFAULT_SCRUB_INTERVAL_SECONDS = 30 * 24 * 3600;
+/** Fragments move for evenness once no node has come or gone for so long. */
+const BALANCE_SETTLE_MS = 10_000;
 /** From when on the schedule counts is made durable only after a while: commands that open a volume for a moment change nothing. */
 const FIRST_SAVE_MS = 60_000;
 
@@ -75,29 +90,38 @@ export class Upkeep {
   readonly #sources: SegmentSources;
   readonly #healLimit: RateLimit;
   readonly #scrubLimit: RateLimit;
+  readonly #balanceLimit: RateLimit;
   readonly #healer: Healer;
   readonly #scrubber: Scrubber;
   readonly #inventory: Inventory;
   readonly #times: NodeTimes;
   readonly #adapter: Adapter;
+  readonly #balancer: Balancer;
   readonly #unobserve: () => void;
   #healSettings: HealSettings;
+  #balanceSettings: BalanceSettings;
   #firstSave: Timer | undefined;
   #closed = false;
 
   constructor(platform: Platform, parts: UpkeepParts) {
-    const { links, metadata, reader, claims, shape, ownShape } = parts;
+    const { links, metadata, reader, claims, draining, shape, ownShape } = parts;
     this.#platform = platform;
     this.#parts = parts;
     this.#calls = new NodeCalls(links);
     this.#sources = new SegmentSources(platform, links, this.#calls);
     this.#healLimit = new RateLimit(platform);
     this.#scrubLimit = new RateLimit(platform);
+    this.#balanceLimit = new RateLimit(platform);
     const budget = new IoBudget(
       platform,
       () => (this.#places.committedBlocks + reader.statistics().blocksRead) * BLOCK_BYTES,
     );
-    const shared = { metadata, calls: this.#calls, sources: this.#sources, claims, budget };
+    const shared = { metadata, calls: this.#calls, sources: this.#sources, claims, budget, draining };
+    this.#balanceSettings = this.#loaded('balance', decodeBalanceSettings) ?? {
+      ...{ paused: false, limitBytesPerSecond: 0, draining: [] },
+    };
+    this.#balanceLimit.bytesPerSecond = this.#balanceSettings.limitBytesPerSecond || undefined;
+    draining.replace(this.#balanceSettings.draining);
     this.#healSettings = this.#loaded('heal', decodeHealSettings) ?? {
       ...{ paused: false, limitBytesPerSecond: 0, graceMs: parts.graceMs, givenUp: [] },
     };
@@ -143,6 +167,18 @@ export class Upkeep {
       },
       this.#loaded('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,
     );
+    this.#balancer = new Balancer(
+      platform,
+      {
+        ...{ ...shared, links, shape, places: this.#places, limit: this.#balanceLimit },
+        isGone: (nodeId) => this.#healer.isGone(nodeId),
+        mustWait: () => this.#healer.isWorking || this.#adapter.isConverting,
+        hasRoom: () => this.#hasRoom(),
+        onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
+        settleMs: Math.min(BALANCE_SETTLE_MS, parts.graceMs),
+      },
+      this.#balanceSettings.paused,
+    );
     reader.onCorrupt = (record, position) => this.#healer.noteDamage(record, record.nodes[position]!);
   }
 
@@ -152,6 +188,7 @@ export class Upkeep {
       await this.#places.load(this.#parts.metadata, () => this.#closed);
       this.#healer.wake();
       this.#adapter.start();
+      this.#balancer.wake();
     } catch (error) {
       // The metadata may be closed by now, too.
       if (this.#closed) return;
@@ -202,6 +239,37 @@ export class Upkeep {
     this.#healLimit.bytesPerSecond = limitBytesPerSecond || undefined;
     this.#healer.graceMs = graceMs;
     this.#healer.paused = paused;
+  }
+
+  /** Whatever waits for nodes to settle begins now. */
+  balanceNow(): void {
+    this.#balancer.startNow();
+    this.changeBalancing({ paused: false });
+  }
+
+  /** These nodes, and no others, are to be emptied. It holds until it is said otherwise, over restarts, also once they are empty. */
+  drain(nodeIds: readonly number[]): void {
+    const draining = [...new Set(nodeIds)].sort((a, b) => a - b);
+    this.#changeBalance({ draining });
+    this.#parts.draining.replace(draining);
+  }
+
+  balance(): BalanceReport {
+    const { paused, limitBytesPerSecond } = this.#balanceSettings;
+    return { ...this.#balancer.status(), paused, limitBytesPerSecond };
+  }
+
+  changeBalancing(changes: Partial<Pick<BalanceSettings, 'paused' | 'limitBytesPerSecond'>>): void {
+    this.#changeBalance(changes);
+    const { paused, limitBytesPerSecond } = this.#balanceSettings;
+    this.#balanceLimit.bytesPerSecond = limitBytesPerSecond || undefined;
+    this.#balancer.paused = paused;
+  }
+
+  #changeBalance(changes: Partial<BalanceSettings>): void {
+    const settings = { ...this.#balanceSettings, ...changes };
+    this.#save('balance', encodeBalanceSettings(settings));
+    this.#balanceSettings = settings;
   }
 
   scrubNow(): void {
@@ -256,7 +324,12 @@ export class Upkeep {
     this.#parts.reader.onCorrupt = undefined;
     this.#inventory.close();
     this.#times.close();
-    await Promise.all([this.#healer.close(), this.#scrubber.close(), this.#adapter.close()]);
+    await Promise.all([
+      this.#healer.close(),
+      this.#scrubber.close(),
+      this.#adapter.close(),
+      this.#balancer.close(),
+    ]);
     this.#unobserve();
     this.#sources.close();
   }

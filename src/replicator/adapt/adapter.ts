@@ -132,6 +132,11 @@ export class Adapter {
     this.#plan();
   }
 
+  /** Segments are being laid out anew. */
+  get isConverting(): boolean {
+    return this.#converter.isWorking;
+  }
+
   report(): AvailabilityReport {
     const request = this.#request(SOME_TARGET);
     const { paused, targetUnavailability, limitBytesPerSecond } = this.#state;
@@ -154,7 +159,8 @@ export class Adapter {
   /** What segments are brought into: nothing unless something was ever chosen. */
   #wanted(): Shape | undefined {
     if (this.#state.shape === undefined || !this.#parts.places.isLoaded) return undefined;
-    const members = [...this.#parts.links.links.keys()].filter((id) => !this.#parts.isGone(id));
+    const { links, isGone, draining } = this.#parts;
+    const members = [...links.links.keys()].filter((id) => !isGone(id) && !draining.has(id));
     return placeableShape(this.#parts.shape, members.length);
   }
 
@@ -165,12 +171,13 @@ export class Adapter {
   }
 
   #request(targetUnavailability: number): PlanRequest | undefined {
-    const { links, times, isGone, places, shape, ownShape, policy } = this.#parts;
+    const { links, times, isGone, draining, places, shape, ownShape, policy } = this.#parts;
     const measured = times.measured();
     return adaptRequest({
       nodes: links.links.values(),
       unavailability: (nodeId) => measured.get(nodeId)!.p,
       isGone,
+      isDraining: (nodeId) => draining.has(nodeId),
       classes: places.classes(),
       current: shape,
       ownShape,

@@ -7,6 +7,7 @@
  * remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
+import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
 import { placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
@@ -29,6 +30,8 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
   readonly limit: RateLimit;
+  /** They get nothing. */
+  readonly draining: DrainingNodes;
   /** What segments are to be; undefined: as they are. */
   readonly shape: () => Shape | undefined;
   /** Something more urgent is under way. */
@@ -84,6 +87,10 @@ export class Converter {
   set paused(paused: boolean) {
     this.#paused = paused;
     if (!paused) this.wake();
+  }
+
+  get isWorking(): boolean {
+    return this.#working !== undefined;
   }
 
   status(): ConverterStatus {
@@ -209,11 +216,11 @@ export class Converter {
   }
 
   async #layOut(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
-    const { links, metadata, calls, sources, claims } = this.#parts;
+    const { links, draining, metadata, calls, sources, claims } = this.#parts;
     const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
     const blocks = record.dataBlocks + record.summaryBlocks;
     const { dataFragments, parityFragments } = shape;
-    const layout = placeSegment(upNodes(links), {
+    const layout = placeSegment(draining.placeable(upNodes(links), parityFragments), {
       ...{ dataFragments, parityFragments, rotation: record.segmentId % ROTATIONS },
       fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
     });

@@ -16,6 +16,8 @@ export interface AdaptSources {
   readonly nodes: Iterable<NodeLink>;
   readonly unavailability: (nodeId: number) => number;
   readonly isGone: (nodeId: number) => boolean;
+  /** It is to be emptied. */
+  readonly isDraining: (nodeId: number) => boolean;
   readonly classes: Iterable<PlaceClass>;
   readonly current: Shape;
   /** As the volume was made: there is never less parity. */
@@ -30,7 +32,7 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
     ({ id, domain, capacityBytes, freeBytes }): PlanNode => ({
       ...{ id, domain, capacityBytes, freeBytes },
       unavailability: sources.unavailability(id),
-      role: sources.isGone(id) ? 'gone' : 'member',
+      role: sources.isGone(id) ? 'gone' : sources.isDraining(id) ? 'leaving' : 'member',
     }),
   );
   const group = nodes.filter(({ role }) => role === 'member').map(({ id }) => id);

@@ -7,7 +7,9 @@
  */
 
 import { BLOCK_BYTES } from '../../base/units.ts';
+import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import { type NodeLink, type NodeLinks, upNodes } from '../../cluster/nodes.ts';
+import type { PlacementNode } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import type { Shape } from '../../log/segment-layout.ts';
@@ -26,6 +28,8 @@ export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | '
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
   readonly limit: RateLimit;
+  /** They get nothing. */
+  readonly draining: DrainingNodes;
   /** What new segments aim for. */
   readonly shape: Shape;
 }
@@ -111,6 +115,10 @@ export class Healer {
   noteDamage(record: SegmentRecord, nodeId: number): void {
     this.#parts.places.noteDamage(record, nodeId);
     this.wake();
+  }
+
+  get isWorking(): boolean {
+    return this.#working !== undefined;
   }
 
   status(): HealStatus {
@@ -253,7 +261,7 @@ export class Healer {
         dataFragments: this.#parts.shape.dataFragments,
         isBad,
         isUp: (nodeId) => this.#isUp(nodeId),
-        live: () => upNodes(this.#parts.links),
+        live: () => this.#placeable(),
       });
       if (outcome !== 'healed') return false;
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
@@ -263,6 +271,11 @@ export class Healer {
     } finally {
       claims.release(segmentId);
     }
+  }
+
+  #placeable(): PlacementNode[] {
+    const { links, draining, shape } = this.#parts;
+    return draining.placeable(upNodes(links), shape.parityFragments);
   }
 
   async close(): Promise<void> {

@@ -166,6 +166,13 @@ export class SegmentPlaces implements SegmentObserver {
     return this.#classes.values();
   }
 
+  /** What lies on a node, in bytes. */
+  bytesHeld(nodeId: number): number {
+    let blocks = 0;
+    for (const place of this.#classes.values()) if (place.nodes.includes(nodeId)) blocks += place.blocks;
+    return blocks * BLOCK_BYTES;
+  }
+
   /** What lies on nodes that are gone for good, in bytes. */
   bytesOn(isGone: (nodeId: number) => boolean): number {
     let blocks = 0;

@@ -10,6 +10,7 @@
  */
 import { assert } from '../../base/assert.ts';
 import type { Layout, PlanNode, SegmentClass } from './contract.ts';
+import { evenTargets } from './even-targets.ts';
 
 export type BalancePurpose =
   | { readonly kind: 'even-out' }
@@ -40,7 +41,6 @@ export interface BalancePlan {
   readonly unplacedBytes: number;
 }
 
-const BISECTIONS = 60;
 /** Less than this is rounding. */
 const LEAST_BYTES = 1;
 
@@ -209,7 +209,10 @@ function groupStates(request: BalanceRequest, nodes: ReadonlyMap<number, PlanNod
       assert(node?.role === 'member', `node ${id} of a group is a member`);
       return node;
     });
-    return { members, holdings, load, target: evenTargets(members, holdings, load) };
+    const totalBytes = holdings.reduce((sum, holding) => sum + holding.heldBytes * holding.nodes.size, 0);
+    const mostBytes = holdings.reduce((sum, { onePositionBytes }) => sum + onePositionBytes, 0);
+    const rooms = new Map(members.map((node) => [node.id, roomBytes(node, load)]));
+    return { members, holdings, load, target: evenTargets(rooms, totalBytes, mostBytes) };
   });
 }
 
@@ -240,23 +243,4 @@ function holdingOf(segmentClass: SegmentClass, nodes: ReadonlyMap<number, PlanNo
     onePositionBytes: dataBytes / dataFragments,
     received: new Map(),
   };
-}
-
-/** The same share of every member's room, but no more than one fragment of each segment. */
-function evenTargets(
-  members: readonly PlanNode[],
-  holdings: readonly Holding[],
-  load: ReadonlyMap<number, number>,
-): Map<number, number> {
-  const totalBytes = holdings.reduce((sum, holding) => sum + holding.heldBytes * holding.nodes.size, 0);
-  const mostBytes = holdings.reduce((sum, { onePositionBytes }) => sum + onePositionBytes, 0);
-  const at = (level: number, node: PlanNode): number => Math.min(mostBytes, level * roomBytes(node, load));
-  let low = 0;
-  let high = 1;
-  for (let round = 0; round < BISECTIONS; round++) {
-    const middle = (low + high) / 2;
-    if (members.reduce((sum, node) => sum + at(middle, node), 0) < totalBytes) low = middle;
-    else high = middle;
-  }
-  return new Map(members.map((node) => [node.id, at(high, node)]));
 }

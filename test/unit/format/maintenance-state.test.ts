@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
 import { FormatError } from '../../../src/format/fields.ts';
 import {
+  type BalanceSettings,
+  decodeBalanceSettings,
   decodeHealSettings,
   decodeScrubState,
+  encodeBalanceSettings,
   encodeHealSettings,
   encodeScrubState,
   type HealSettings,
@@ -13,6 +16,7 @@ import { golden } from './golden.ts';
 const heal: HealSettings = {
   ...{ paused: true, limitBytesPerSecond: 50_000_000, graceMs: 60_000, givenUp: [3, 65_535] },
 };
+const balance: BalanceSettings = { paused: true, limitBytesPerSecond: 10_000_000, draining: [3, 65_535] };
 const scrub: ScrubState = {
   ...{ paused: false, underWay: true, limitBytesPerSecond: 0, intervalSeconds: 2_592_000 },
   ...{ position: 2 ** 32 + 7, startedMs: 1_700_000_000_123, finishedMs: 1_600_000_000_456 },
@@ -22,6 +26,8 @@ const scrub: ScrubState = {
 test('states of background work are read and written as before', () => {
   expect(decodeHealSettings(golden('maintenance-heal.v1'))).toEqual(heal);
   expect(encodeHealSettings(heal)).toEqual(golden('maintenance-heal.v1'));
+  expect(decodeBalanceSettings(golden('maintenance-balance.v1'))).toEqual(balance);
+  expect(encodeBalanceSettings(balance)).toEqual(golden('maintenance-balance.v1'));
   expect(decodeScrubState(golden('maintenance-scrub.v1'))).toEqual(scrub);
   expect(encodeScrubState(scrub)).toEqual(golden('maintenance-scrub.v1'));
 });
@@ -38,6 +44,15 @@ test('other versions, lengths, flags and reserved bytes are refused', () => {
     encodeHealSettings(heal).subarray(0, 15),
   ]) {
     expect(() => decodeHealSettings(bad)).toThrow(FormatError);
+  }
+  for (const bad of [
+    changed(encodeBalanceSettings(balance), 0, 2),
+    changed(encodeBalanceSettings(balance), 1, 2),
+    changed(encodeBalanceSettings(balance), 2, 3),
+    changed(encodeBalanceSettings(balance), 7, 1),
+    encodeBalanceSettings(balance).subarray(0, 15),
+  ]) {
+    expect(() => decodeBalanceSettings(bad)).toThrow(FormatError);
   }
   for (const bad of [
     changed(encodeScrubState(scrub), 0, 2),

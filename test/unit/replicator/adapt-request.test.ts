@@ -20,6 +20,7 @@ function volume(nodes: number, targetUnavailability: number, gone: readonly numb
   return adaptRequest({
     ...{ nodes: links, classes: places, current: ownShape, ownShape, targetUnavailability },
     unavailability: () => 0.001,
+    isDraining: () => false,
     isGone: (nodeId) => gone.includes(nodeId),
   });
 }

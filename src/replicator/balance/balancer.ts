@@ -1,0 +1,394 @@
+/**
+ * Moves fragments between nodes, segment by segment: off nodes that are to be emptied; then it brings segments that were written or rebuilt narrow back
+ * to the width that the volume means them to have; then it moves fragments from nodes that are fuller than others to emptier ones.
+ *
+ * It gives way: rebuilding and a change of the layout go first, users have their share of the nodes' time, and no writer waits for it. Evening out and widening
+ * wait until no node has come or gone for a while, so that one that flaps causes nothing. What is done is in the segment table; only settings
+ * and which nodes are draining are remembered.
+ */
+import { BLOCK_BYTES } from '../../base/units.ts';
+import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
+import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
+import type { SegmentRecord } from '../../format/segment-record.ts';
+import type { FragmentClaims } from '../../log/fragment-claims.ts';
+import type { Shape } from '../../log/segment-layout.ts';
+import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
+import type { RepairParts } from '../../maintenance/fragment-repair.ts';
+import { Progress } from '../../maintenance/progress.ts';
+import { RepairMemory } from '../../maintenance/repair-memory.ts';
+import { MetadataUnavailable } from '../../metadata/metadata.ts';
+import type { Platform, Timer } from '../../platform/platform.ts';
+import { placeableShape } from '../adapt/request.ts';
+import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
+import { type BalanceNode, type EvenMove, planEvenMoves, Uses } from './balance-plan.ts';
+import { leaveNodes, type Members, type MoveOutcome, moveOne, needed, relayOut } from './move-segment.ts';
+
+export interface BalancerParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
+  readonly links: NodeLinks;
+  readonly claims: FragmentClaims;
+  readonly places: SegmentPlaces;
+  readonly budget: IoBudget;
+  readonly limit: RateLimit;
+  readonly draining: DrainingNodes;
+  /** What new segments aim for. */
+  readonly shape: Shape;
+  readonly isGone: (nodeId: number) => boolean;
+  /** Something more urgent is under way. */
+  readonly mustWait: () => boolean;
+  /** Room for both layouts of a few segments, beside what others count on. */
+  readonly hasRoom: () => boolean;
+  readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
+  /** Nodes have settled when none has come or gone for so long. */
+  readonly settleMs: number;
+}
+
+export interface BalanceStatus {
+  /** blocked: `reason` says what is in the way, and that it does not go by itself. */
+  readonly state: 'idle' | 'working' | 'paused' | 'blocked';
+  /** Why nothing moves now, or why it is not known yet what has to. */
+  readonly reason?: string;
+  /** What still lies on each node that is to be emptied. */
+  readonly draining: readonly { readonly id: number; readonly bytesLeft: number }[];
+  readonly bytesLeft: number;
+  readonly bytesPerSecond: number;
+  /** null: nobody can tell yet. */
+  readonly secondsLeft: number | null;
+  /** Bytes since the volume was opened. */
+  readonly moved: number;
+}
+
+type Task =
+  | { readonly kind: 'leave' | 'widen'; readonly segmentId: number }
+  | ({ readonly kind: 'even' } & EvenMove);
+
+const WORKERS = 2;
+const BATCH_SEGMENTS = 16;
+const RETRY_MS = 5_000;
+/** Use drifts apart while files are written and deleted, too. */
+const LOOK_MS = 30_000;
+
+export class Balancer {
+  readonly #platform: Platform;
+  readonly #parts: BalancerParts;
+  readonly #memories: RepairMemory[];
+  readonly #progress: Progress;
+  readonly #unsubscribe: readonly (() => void)[];
+  readonly #members: Members;
+  /** Not to be tried again until the next retry. */
+  readonly #postponed = new Set<number>();
+  readonly #connected = new Set<number>();
+  #settledAtMs: number;
+  #paused: boolean;
+  #evening = false;
+  /** It is not even, and nothing that may move would make it more so. */
+  #isEvenEnough = false;
+  /** The last batch for draining nodes found nodes without room. */
+  #foundFull = false;
+  #moved = 0;
+  #working: Promise<void> | undefined;
+  /** Something changed while it was at work. */
+  #again = false;
+  #timer: Timer | undefined;
+  #closed = false;
+  #endWaiting: () => void = () => undefined;
+  /** Nobody waits for a turn any longer. */
+  readonly #closing = new Promise<void>((resolve) => {
+    this.#endWaiting = resolve;
+  });
+
+  constructor(platform: Platform, parts: BalancerParts, paused: boolean) {
+    this.#platform = platform;
+    this.#parts = parts;
+    this.#paused = paused;
+    this.#progress = new Progress(platform.clock);
+    this.#memories = Array.from({ length: WORKERS }, () => new RepairMemory(platform.memory));
+    this.#settledAtMs = platform.clock.monotonicMs() + parts.settleMs;
+    const { links, draining, shape } = parts;
+    for (const link of links.links.values()) if (link.state !== 'down') this.#connected.add(link.id);
+    this.#members = {
+      live: () => this.#live(),
+      count: () => this.#memberIds().length,
+      isUp: (nodeId) => this.#isUp(nodeId),
+      isDraining: (nodeId) => draining.has(nodeId),
+      get dataFragments() {
+        return shape.dataFragments;
+      },
+    };
+    this.#unsubscribe = [
+      links.onChange((link) => this.#onLink(link)),
+      draining.onChange(() => this.#retryNow()),
+    ];
+  }
+
+  set paused(paused: boolean) {
+    this.#paused = paused;
+    if (!paused) this.#retryNow();
+  }
+
+  /** What the nodes are now is what they will be: nothing is waited for. */
+  startNow(): void {
+    this.#settledAtMs = this.#platform.clock.monotonicMs();
+    this.#retryNow();
+  }
+
+  #retryNow(): void {
+    this.#postponed.clear();
+    this.#foundFull = false;
+    this.#isEvenEnough = false;
+    this.wake();
+  }
+
+  #onLink(link: NodeLink): void {
+    const isConnected = link.state !== 'down' && this.#parts.links.links.has(link.id);
+    if (isConnected !== this.#connected.has(link.id)) {
+      if (isConnected) this.#connected.add(link.id);
+      else this.#connected.delete(link.id);
+      this.#settledAtMs = this.#platform.clock.monotonicMs() + this.#parts.settleMs;
+    }
+    this.#retryNow();
+  }
+
+  status(): BalanceStatus {
+    const { places, draining } = this.#parts;
+    const left = draining.ids.map((id) => ({ id, bytesLeft: places.bytesHeld(id) }));
+    const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
+    const bytesLeft = leaving + this.#evenBytes() + this.#widenBytes();
+    const working = this.#working !== undefined;
+    const blocked = leaving > 0 ? this.#blockedBy() : undefined;
+    const reason = blocked ?? this.#reason();
+    return {
+      state: this.#state(bytesLeft, blocked !== undefined),
+      ...(reason === undefined ? {} : { reason }),
+      draining: left,
+      bytesLeft,
+      bytesPerSecond: working ? this.#progress.bytesPerSecond : 0,
+      secondsLeft: working ? (this.#progress.secondsLeft(bytesLeft) ?? null) : null,
+      moved: this.#moved,
+    };
+  }
+
+  #state(bytesLeft: number, isBlocked: boolean): BalanceStatus['state'] {
+    // The last of what was begun may be more than what has to be.
+    if (bytesLeft === 0 && this.#working === undefined) return 'idle';
+    if (this.#paused) return 'paused';
+    return isBlocked ? 'blocked' : 'working';
+  }
+
+  /** Why nodes cannot be emptied. */
+  #blockedBy(): string | undefined {
+    const { parityFragments } = this.#parts.shape;
+    const others = this.#memberIds().length;
+    if (others <= parityFragments) {
+      return `without the draining nodes ${others} would be left, and full parity needs ${parityFragments + 1}`;
+    }
+    return this.#foundFull ? 'the other nodes have no room' : undefined;
+  }
+
+  #reason(): string | undefined {
+    const { places, mustWait } = this.#parts;
+    if (!places.isLoaded) return 'not all segments are known yet';
+    if (mustWait()) return 'rebuilding goes first';
+    const away = this.#awayIds();
+    if (away.length > 0) return `${away.map((id) => `node ${id}`).join(', ')} away`;
+    return undefined;
+  }
+
+  /** Looks whether there is something to do now, or when there will be. */
+  wake(): void {
+    if (this.#closed) return;
+    this.#again = this.#working !== undefined;
+    if (this.#again) return;
+    this.#timer?.cancel();
+    if (this.#paused || !this.#parts.places.isLoaded) return;
+    this.#working = this.#work().finally(() => {
+      this.#working = undefined;
+      if (this.#again) this.wake();
+      else if (!this.#closed) this.#lookLater();
+    });
+  }
+
+  #lookLater(): void {
+    this.#timer?.cancel();
+    const settlesInMs = this.#settledAtMs - this.#platform.clock.monotonicMs();
+    const isWaiting =
+      this.#postponed.size > 0 || this.#parts.draining.ids.length > 0 || this.#parts.mustWait();
+    const usualMs = isWaiting ? RETRY_MS : LOOK_MS;
+    const delayMs = settlesInMs > 0 ? Math.min(settlesInMs + 1, usualMs) : usualMs;
+    this.#timer = this.#platform.timers.after(delayMs, () => this.#retryNow());
+  }
+
+  async #work(): Promise<void> {
+    this.#progress.restart();
+    const before = this.#moved;
+    try {
+      for (;;) {
+        const queue = this.#batch();
+        if (queue.length === 0) break;
+        await Promise.all(this.#memories.map((memory) => this.#take(queue, memory)));
+      }
+    } catch (error) {
+      if (!(error instanceof MetadataUnavailable)) throw error;
+      this.#platform.log.warn('balancing-interrupted', { why: error.message });
+    }
+    const bytes = this.#moved - before;
+    if (bytes > 0) this.#platform.log.info('balanced', { bytes });
+  }
+
+  #isHeldUp(): boolean {
+    return this.#closed || this.#paused || this.#parts.mustWait();
+  }
+
+  #batch(): Task[] {
+    if (this.#isHeldUp()) return [];
+    const leaving = this.#leaving();
+    if (leaving.length > 0) return leaving;
+    if (!this.#isSettled()) return [];
+    const narrow = this.#segmentsOf(this.#narrow());
+    if (narrow.length > 0) return narrow.map((segmentId) => ({ kind: 'widen', segmentId }));
+    return this.#evenMoves().map((move): Task => ({ kind: 'even', ...move }));
+  }
+
+  #leaving(): Task[] {
+    const { draining, places, shape } = this.#parts;
+    if (draining.ids.length === 0 || this.#memberIds().length <= shape.parityFragments) return [];
+    const classes = [...places.classes()].filter(({ nodes }) => nodes.some((id) => draining.has(id)));
+    return this.#segmentsOf(classes).map((segmentId) => ({ kind: 'leave', segmentId }));
+  }
+
+  #segmentsOf(classes: readonly PlaceClass[]): number[] {
+    const batch: number[] = [];
+    for (const { segments } of classes) {
+      for (const segmentId of segments) {
+        if (batch.length === BATCH_SEGMENTS) return batch;
+        if (!this.#postponed.has(segmentId)) batch.push(segmentId);
+      }
+    }
+    return batch;
+  }
+
+  #evenMoves(): EvenMove[] {
+    const uses = this.#uses();
+    this.#evening = uses?.isUneven(this.#evening) === true;
+    if (uses === undefined || !this.#evening) return [];
+    const classes = [...this.#parts.places.classes()];
+    const moves = planEvenMoves(uses, classes, (id) => this.#postponed.has(id), BATCH_SEGMENTS);
+    this.#isEvenEnough = moves.length === 0 && this.#postponed.size === 0;
+    if (this.#isEvenEnough) this.#evening = false;
+    return moves;
+  }
+
+  #evenBytes(): number {
+    const uses = this.#isEvenEnough ? undefined : this.#uses();
+    return uses?.isUneven(this.#evening) === true ? uses.excessBytes() : 0;
+  }
+
+  /** undefined: nodes are away that may come back, so what is even cannot be told. */
+  #uses(): Uses | undefined {
+    if (!this.#parts.places.isLoaded || this.#awayIds().length > 0) return undefined;
+    const nodes: BalanceNode[] = this.#live();
+    return nodes.length < 2 ? undefined : new Uses(nodes, this.#parts.places.classes());
+  }
+
+  /** Segments with the parity that the volume means them to have, cut into fewer data fragments than its nodes allow. */
+  #narrow(): PlaceClass[] {
+    if (this.#awayIds().length > 0 || !this.#parts.hasRoom()) return [];
+    const shape = placeableShape(this.#parts.shape, this.#live().length);
+    if (shape === undefined) return [];
+    const { dataFragments: k, parityFragments: m } = shape;
+    return [...this.#parts.places.classes()].filter(
+      ({ nodes, dataFragments }) => dataFragments < k && nodes.length - dataFragments === m,
+    );
+  }
+
+  #widenBytes(): number {
+    return this.#narrow().reduce((sum, each) => sum + each.blocks * each.nodes.length * BLOCK_BYTES, 0);
+  }
+
+  async #take(queue: Task[], memory: RepairMemory): Promise<void> {
+    for (;;) {
+      if (this.#isHeldUp()) return;
+      const task = queue.shift();
+      if (task === undefined) return;
+      if (!(await this.#do(task, memory))) this.#postponed.add(task.segmentId);
+    }
+  }
+
+  /** False: not now. */
+  async #do(task: Task, memory: RepairMemory): Promise<boolean> {
+    const { metadata, claims, budget, limit } = this.#parts;
+    const { segmentId } = task;
+    const before = metadata.segment(segmentId);
+    if (before === undefined) return false;
+    const lengthBytes = this.#bytesOf(task, before);
+    const turn = limit.take(lengthBytes).then(() => budget.take(2 * lengthBytes));
+    await Promise.race([turn, this.#closing]);
+    if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
+    try {
+      const outcome = await this.#carryOut(task, memory);
+      if (task.kind === 'leave') this.#foundFull = outcome === 'full';
+      if (outcome === 'damaged' && task.kind === 'even') this.#parts.onDamage(before, task.from);
+      if (outcome !== 'moved') return false;
+      this.#moved += lengthBytes;
+      this.#progress.add(lengthBytes);
+      return true;
+    } finally {
+      claims.release(segmentId);
+    }
+  }
+
+  #bytesOf(task: Task, record: SegmentRecord): number {
+    const { draining } = this.#parts;
+    const leaving = record.nodes.filter((id) => draining.has(id)).length;
+    const fragments = task.kind === 'even' ? 1 : task.kind === 'leave' ? leaving : record.nodes.length;
+    return fragments * record.fragmentBlocks * BLOCK_BYTES;
+  }
+
+  async #carryOut(task: Task, memory: RepairMemory): Promise<MoveOutcome> {
+    const { metadata, calls, sources, claims } = this.#parts;
+    const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
+    if (task.kind === 'leave') return leaveNodes(parts, task.segmentId, this.#members);
+    if (task.kind === 'even') return moveOne(parts, task, this.#members);
+    const record = needed(parts, task.segmentId);
+    const shape = placeableShape(this.#parts.shape, this.#live().length);
+    // Waiting took a while: it may have been dropped, or widened by others.
+    if (record === undefined || shape === undefined || record.dataFragments >= shape.dataFragments)
+      return 'postponed';
+    return relayOut(parts, record, this.#members);
+  }
+
+  #isSettled(): boolean {
+    return this.#platform.clock.monotonicMs() >= this.#settledAtMs;
+  }
+
+  #isUp(nodeId: number): boolean {
+    return this.#parts.links.links.get(nodeId)?.state === 'up';
+  }
+
+  /** Nodes that are meant to hold fragments, whether or not they answer now. */
+  #memberIds(): number[] {
+    const { links, draining, isGone } = this.#parts;
+    return [...links.links.keys()].filter((id) => !draining.has(id) && !isGone(id));
+  }
+
+  #awayIds(): number[] {
+    return this.#memberIds().filter((id) => !this.#isUp(id));
+  }
+
+  #live(): BalanceNode[] {
+    return this.#memberIds().flatMap((nodeId) => {
+      const link = this.#parts.links.links.get(nodeId);
+      if (link?.state !== 'up') return [];
+      const { id, domain, freeBytes } = link;
+      return [{ id, domain, freeBytes }];
+    });
+  }
+
+  /** What is under way ends; the metadata still has to be open. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#endWaiting();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    this.#timer?.cancel();
+    await this.#working;
+  }
+}
