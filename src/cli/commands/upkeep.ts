@@ -1,5 +1,5 @@
 /**
- * `tartan heal`, `tartan scrub` and `tartan availability`: what is under way, what is asked for, and how fast it may go; `tartan wait`: until it is done.
+ * `tartan heal`, `tartan scrub`, `tartan rebalance` and `tartan availability`: what is under way, what is asked for, and how fast it may go; `tartan wait`: until it is done.
  * Answered by the mount's process.
  */
 import type { Command } from 'commander';
@@ -7,9 +7,10 @@ import { RpcError } from '../../cluster/rpc.ts';
 import { connectRpc } from '../../cluster/rpc-connect.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
-import type { HealReport } from '../../replicator/upkeep.ts';
+import type { BalanceReport, HealReport } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { availabilityText } from '../status/availability-text.ts';
+import { balanceText } from '../status/balance-text.ts';
 import { healText, scrubText } from '../status/upkeep-text.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { callControl } from '../supervisor/control-service.ts';
@@ -27,12 +28,14 @@ interface Reports {
   readonly heal: HealReport;
   readonly scrub: ScrubStatus;
   readonly availability: AvailabilityReport;
+  readonly balance: BalanceReport;
 }
 
 const texts: { readonly [Job in UpkeepJob]: (report: Reports[Job]) => string } = {
   heal: healText,
   scrub: scrubText,
   availability: availabilityText,
+  balance: balanceText,
 };
 
 export function addUpkeepCommands(program: Command): void {
@@ -58,6 +61,12 @@ export function addUpkeepCommands(program: Command): void {
   addJsonOption(addVolumeOptions(every)).action((time: string, options: VolumeOptions) =>
     act('scrub', { kind: 'every', seconds: time === 'off' ? 0 : parseDuration(time) }, options),
   );
+  const rebalance = program
+    .command('rebalance')
+    .description('empty nodes that are draining, and let use follow room when nodes join');
+  addAction(rebalance, 'balance', 'status', 'say what has to move, and how long it will take');
+  addAction(rebalance, 'balance', 'start', 'begin now, without waiting for nodes to settle');
+  addSwitches(rebalance, 'balance');
   addAvailability(program);
   addWait(program);
 }
@@ -121,7 +130,7 @@ function addWait(program: Command): void {
     .description('wait until work in the background is done')
     .argument(
       '<what>',
-      'healed: every byte is as safe as meant; scrubbed: no scrub is under way; adapted: all is laid out as chosen',
+      'healed: every byte is as safe as meant; scrubbed: no scrub is under way; adapted: all is laid out as chosen; balanced: draining nodes are empty, and use follows room',
     )
     .option('--timeout <time>', 'give up after so long, with exit code 69', parseDuration);
   addJsonOption(addVolumeOptions(wait)).action(
@@ -164,7 +173,15 @@ async function progressOf(
     const isDone = report.segmentsKnown && report.segmentsLeft === 0 && report.next === null;
     return { isDone, text: availabilityText(report).split('\n')[0]!, report };
   }
-  throw new CommandFailure(exitCodes.usage, `wait ${what}: healed, scrubbed or adapted is expected`);
+  if (what === 'balanced') {
+    const report = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+    const isDone = report.state === 'idle' && report.reason === undefined;
+    return { isDone, text: balanceText(report).split('\n')[0]!, report };
+  }
+  throw new CommandFailure(
+    exitCodes.usage,
+    `wait ${what}: healed, scrubbed, adapted or balanced is expected`,
+  );
 }
 
 type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;

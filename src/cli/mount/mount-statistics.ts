@@ -64,11 +64,26 @@ function workUnderWay(upkeep: Upkeep, availability: AvailabilityReport): WorkFac
     const leftBytes = bytesLeft;
     work.push({ kind: 'scrub', state, doneBytes: bytesRead, leftBytes, bytesPerSecond, secondsLeft });
   }
+  const balance = balanceWork(upkeep);
+  if (balance !== undefined) work.push(balance);
   const { state, segmentsLeft, doneBytes, leftBytes, bytesPerSecond, secondsLeft } = availability;
   if (segmentsLeft > 0) {
     work.push({ kind: 'availability', state, doneBytes, leftBytes, bytesPerSecond, secondsLeft });
   }
   return work;
+}
+
+function balanceWork(upkeep: Upkeep): WorkFacts | undefined {
+  const { state, reason, moved, bytesLeft, bytesPerSecond, secondsLeft } = upkeep.balance();
+  if (state === 'idle') return undefined;
+  const running = reason === undefined ? 'running' : 'waiting';
+  return {
+    kind: 'balance',
+    state: state === 'paused' ? 'paused' : state === 'blocked' ? 'stuck' : running,
+    doneBytes: moved,
+    leftBytes: Math.ceil(bytesLeft),
+    ...{ bytesPerSecond, secondsLeft },
+  };
 }
 
 function redundancyOf(upkeep: Upkeep) {

@@ -1,8 +1,8 @@
-/** What `tartan heal`, `tartan scrub` and `tartan availability` ask of the mount's process. */
+/** What `tartan heal`, `tartan scrub`, `tartan rebalance` and `tartan availability` ask of the mount's process. */
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Adapter, AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
-import type { HealReport, Upkeep } from '../../replicator/upkeep.ts';
+import type { BalanceReport, HealReport, Upkeep } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 
@@ -13,16 +13,18 @@ export function controlUpkeep(
   upkeep: Upkeep,
   job: UpkeepJob,
   action: UpkeepAction,
-): HealReport | ScrubStatus | AvailabilityReport {
+): HealReport | ScrubStatus | AvailabilityReport | BalanceReport {
   try {
     if (job === 'heal') controlHealing(upkeep, action);
     else if (job === 'scrub') controlScrubbing(upkeep, action);
+    else if (job === 'balance') controlBalancing(upkeep, action);
     else controlAvailability(upkeep.adapter, action);
   } catch (error) {
     if (!(error instanceof MetadataUnavailable)) throw error;
     throw new CommandFailure(exitCodes.unavailable, `nothing can be changed now: ${error.message}`, error);
   }
   if (job === 'availability') return upkeep.availability();
+  if (job === 'balance') return upkeep.balance();
   return job === 'heal' ? upkeep.heal() : upkeep.scrub();
 }
 
@@ -71,6 +73,27 @@ function controlScrubbing(upkeep: Upkeep, action: UpkeepAction): void {
       return;
     default:
       throw new CommandFailure(exitCodes.usage, `scrub has no ${action.kind}`);
+  }
+}
+
+function controlBalancing(upkeep: Upkeep, action: UpkeepAction): void {
+  switch (action.kind) {
+    case 'status':
+      return;
+    case 'start':
+      upkeep.balanceNow();
+      return;
+    case 'pause':
+      upkeep.changeBalancing({ paused: true });
+      return;
+    case 'resume':
+      upkeep.changeBalancing({ paused: false });
+      return;
+    case 'limit':
+      upkeep.changeBalancing({ limitBytesPerSecond: action.bytesPerSecond });
+      return;
+    default:
+      throw new CommandFailure(exitCodes.usage, `rebalance has no ${action.kind}`);
   }
 }
 

@@ -56,7 +56,7 @@ function workText(work: WorkFacts): string {
   const { kind, state, doneBytes, leftBytes } = work;
   const left = `${formatSize(doneBytes)} done, ${formatSize(leftBytes)} left`;
   const rate = state === 'running' ? `, ${rateText(work)}` : '';
-  const name = kind === 'availability' ? 'new layout' : kind;
+  const name = kind === 'availability' ? 'new layout' : kind === 'balance' ? 'rebalance' : kind;
   return `${name.padEnd(11)} ${state}: ${left}${rate}`;
 }
 

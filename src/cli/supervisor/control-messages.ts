@@ -32,7 +32,7 @@ export type MountRequest =
   | { readonly command: 'check-cancel' }
   | { readonly command: 'upkeep'; readonly job: UpkeepJob; readonly action: UpkeepAction };
 
-export type UpkeepJob = 'heal' | 'scrub' | 'availability';
+export type UpkeepJob = 'heal' | 'scrub' | 'availability' | 'balance';
 
 export type UpkeepAction =
   | { readonly kind: 'status' | 'start' | 'pause' | 'resume' }
