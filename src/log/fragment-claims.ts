@@ -10,6 +10,8 @@ import { assert } from '../base/assert.ts';
 export class FragmentClaims {
   readonly #held = new Set<number>();
   readonly #freeing = new Map<number, number>();
+  /** Set by who looks for orphans. */
+  onLeftBehind: (nodeId: number) => void = () => undefined;
 
   /** False: somebody else has it in hand; come back later. */
   hold(segmentId: number): boolean {
@@ -30,6 +32,11 @@ export class FragmentClaims {
   /** To be called in the turn in which it was decided what to free. */
   beginFree(segmentId: number): void {
     this.#freeing.set(segmentId, (this.#freeing.get(segmentId) ?? 0) + 1);
+  }
+
+  /** A node could not be told to free something: it holds orphans, though its connection may last. */
+  leftBehind(nodeId: number): void {
+    this.onLeftBehind(nodeId);
   }
 
   /** The node has freed it, or will never see the request. */

@@ -2,7 +2,8 @@
  * Finds fragments that no segment record names, and frees them: left over from segments that were on their way in a crash, from layouts that
  * were given up, and from frees that a node missed while it was away.
  *
- * Each connection to a node is followed, after a while, by one walk through the node's list, in small pages with pauses. A fragment is an
+ * Each connection to a node is followed, after a while, by one walk through the node's list, in small pages with pauses; so is word that a node could not
+ * be told to free something. A fragment is an
  * orphan if its segment is neither known nor still to be committed, or if the record says that another node or generation holds its
  * place. The node must know this primary's term first: it refuses the frees of one that was deposed and does not know it yet.
  */
@@ -47,6 +48,8 @@ export class OrphanSweep {
   readonly #options: OrphanSweepOptions;
   /** The connection that each node was walked through, or will be, on. */
   readonly #seen = new Map<number, RpcClient>();
+  /** Nodes whose walk has not begun. */
+  readonly #waiting = new Set<number>();
   readonly #unsubscribe: () => void;
   #closed = false;
   #freed = 0;
@@ -56,6 +59,7 @@ export class OrphanSweep {
     this.#options = options;
     this.#unsubscribe = options.links.onChange((link) => this.#check(link));
     for (const link of options.links.links.values()) this.#check(link);
+    options.claims.onLeftBehind = (nodeId) => this.#again(nodeId);
   }
 
   /** Orphans freed so far. */
@@ -66,6 +70,7 @@ export class OrphanSweep {
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
+    this.#options.claims.onLeftBehind = () => undefined;
   }
 
   #check(link: NodeLink): void {
@@ -75,11 +80,20 @@ export class OrphanSweep {
     void this.#walkLater(link, client);
   }
 
+  #again(nodeId: number): void {
+    const link = this.#options.links.links.get(nodeId);
+    if (this.#closed || link === undefined || this.#waiting.has(nodeId)) return;
+    this.#seen.delete(nodeId);
+    this.#check(link);
+  }
+
   async #walkLater(link: NodeLink, client: RpcClient): Promise<void> {
+    this.#waiting.add(link.id);
     // No sleep: a command that has closed the volume need not wait for it.
     await new Promise<void>((resolve) => {
       this.#platform.timers.after(this.#options.delayMs ?? DELAY_MS, resolve);
     });
+    this.#waiting.delete(link.id);
     try {
       if (!(await this.#walk(link, client))) await this.#walkLater(link, client);
     } catch (error) {

@@ -198,7 +198,7 @@ async function holds(parts: RepairParts, { record, position, nodeId, checksums }
   return true;
 }
 
-/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it returns. */
+/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it does. */
 export async function freeOld(
   { calls, metadata, claims }: RepairParts,
   old: SegmentRecord,
@@ -206,11 +206,12 @@ export async function freeOld(
 ): Promise<void> {
   const { segmentId, generation } = old;
   await metadata.sync();
-  const frees = positions
-    .filter((position) => calls.isUp(old.nodes[position]!))
-    .map((position) => {
-      const name = { segmentId, position, generation };
-      return calls.free(old.nodes[position]!, metadata.term, [name], claims);
-    });
+  const frees = positions.map(async (position) => {
+    const nodeId = old.nodes[position]!;
+    const name = { segmentId, position, generation };
+    // One that hangs is not waited for.
+    if (calls.isUp(nodeId)) await calls.free(nodeId, metadata.term, [name], claims);
+    else claims?.leftBehind(nodeId);
+  });
   await Promise.all(frees);
 }

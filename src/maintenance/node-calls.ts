@@ -117,7 +117,10 @@ export class NodeCalls {
     };
     const body = encodeFreeRequest({ term, names });
     const reply = await this.#call(nodeId, rpcMethods.freeFragments, body, {}, ended);
-    if (typeof reply === 'string') return false;
+    if (typeof reply === 'string') {
+      claims?.leftBehind(nodeId);
+      return false;
+    }
     this.#links.links.get(nodeId)?.noteFreeBytes(decodeFreeReply(reply.body).freeBytes);
     return true;
   }

@@ -24,18 +24,24 @@ export interface Layout {
   readonly shape: ClusterShape;
   readonly coordinatorAddress: Address;
   nodeAddress(id: number): Address;
+  /** The volume is to know it by now. */
+  isMember(id: number): boolean;
 }
 
 export async function coordinatorProgram(platform: Platform, layout: Layout): Promise<EmbeddedCoordinator> {
   const database = await platform.databases.open('/coordinator');
   const engine = await openEmbeddedCoordinator(platform, database);
   for (let id = 1; id <= layout.shape.nodes; id++) {
-    const key = coordinatorKeys.node(id);
-    const record = { id, address: formatAddress(layout.nodeAddress(id)) };
-    if ((await engine.get(key)) === undefined) await engine.put(key, encodeRecord(record));
+    if (!layout.isMember(id)) continue;
+    if ((await engine.get(coordinatorKeys.node(id))) === undefined) await addMember(engine, layout, id);
   }
   await serveRpc(platform, layout.coordinatorAddress, { key: KEY, handler: coordinatorHandler(engine) });
   return engine;
+}
+
+export async function addMember(engine: EmbeddedCoordinator, layout: Layout, id: number): Promise<void> {
+  const record = { id, address: formatAddress(layout.nodeAddress(id)) };
+  await engine.put(coordinatorKeys.node(id), encodeRecord(record));
 }
 
 export function nodeProgram(platform: Platform, layout: Layout, id: number): Promise<StorageNode> {

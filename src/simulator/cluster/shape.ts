@@ -5,6 +5,8 @@ import type { Dice } from '../contract.ts';
 
 export interface ClusterShape {
   readonly nodes: number;
+  /** The last of them join while the load goes on; until then the volume does not know them. */
+  readonly lateNodes: number;
   readonly dataFragments: number;
   readonly parityFragments: number;
   /** Everything on one machine, over Unix sockets; otherwise a machine for each process, over TCP. */
@@ -22,6 +24,7 @@ export interface ClusterShape {
 export interface ShapeLimits {
   readonly minNodes?: number;
   readonly maxNodes?: number;
+  readonly lateNodes?: number;
   readonly parityFragments?: number;
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
@@ -40,12 +43,14 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const minNodes = limits.minNodes ?? 3;
   const maxNodes = limits.maxNodes ?? 6;
   const nodes = minNodes + dice.below(maxNodes - minNodes + 1);
-  const parityFragments = limits.parityFragments ?? drawParity(dice, nodes);
-  const widest = nodes - parityFragments;
+  const { lateNodes = 0 } = limits;
+  const parityFragments = limits.parityFragments ?? drawParity(dice, nodes - lateNodes);
+  const widest = nodes - lateNodes - parityFragments;
   const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
   const segmentBlocks = dice.pick([24, 40, 60, 96]);
   return {
     nodes,
+    lateNodes,
     dataFragments,
     parityFragments,
     oneMachine: limits.oneMachine ?? dice.chance(0.2),

@@ -11,7 +11,14 @@ import type { Address } from '../../platform/platform.ts';
 import type { StorageNode } from '../../storage/storage-node.ts';
 import type { ClusterView, MountedFileSystem, SimulatedProcess, World } from '../contract.ts';
 import type { Machine } from '../machine/machine.ts';
-import { coordinatorProgram, type Layout, mountProgram, nodeProgram, VOLUME_ID } from './programs.ts';
+import {
+  addMember,
+  coordinatorProgram,
+  type Layout,
+  mountProgram,
+  nodeProgram,
+  VOLUME_ID,
+} from './programs.ts';
 import { Service } from './service.ts';
 import type { ClusterShape } from './shape.ts';
 
@@ -76,6 +83,9 @@ export class SimulatedCluster implements ClusterView {
   #generation = 0;
   readonly #onMounted: (volume: Volume) => void;
   readonly #mountListeners = new Set<() => void>();
+  readonly #layout: Layout;
+  /** Nodes that the volume is to know. */
+  #members: number;
 
   constructor(options: ClusterOptions) {
     const { world, shape, machine, alter = (process) => process } = options;
@@ -89,7 +99,9 @@ export class SimulatedCluster implements ClusterView {
       machines.set(key, made);
       return made;
     };
-    const layout = layoutOf(shape);
+    this.#members = shape.nodes - shape.lateNodes;
+    const layout = layoutOf(shape, (id) => id <= this.#members);
+    this.#layout = layout;
     this.coordinatorService = new Service({
       world,
       machine: machineOf('coordinator'),
@@ -189,6 +201,16 @@ export class SimulatedCluster implements ClusterView {
     return () => this.#mountListeners.delete(listener);
   }
 
+  /** One more of the late nodes belongs to the volume; if the coordinator is away, when it returns. */
+  join(): void {
+    assert(this.#members < this.shape.nodes, 'a node is left to join');
+    this.#members += 1;
+    this.#world.trace.event('join', { node: this.#members });
+    const { coordinator } = this;
+    // It may die under it; its next start makes up for that.
+    if (coordinator !== undefined) addMember(coordinator, this.#layout, this.#members).catch(() => undefined);
+  }
+
   start(): void {
     this.coordinatorService.start();
     for (const service of this.nodeServices) service.start();
@@ -260,8 +282,8 @@ export class SimulatedCluster implements ClusterView {
     for (const link of links.links.values()) {
       if (link.state !== 'up') return `the mount sees node ${link.id} ${link.state}`;
     }
-    if (links.links.size !== this.shape.nodes) return `the mount knows ${links.links.size} nodes`;
-    const members = Math.min(this.shape.nodes, Math.max(3, shape.parityFragments + 1));
+    if (links.links.size !== this.#members) return `the mount knows ${links.links.size} nodes`;
+    const members = Math.min(this.#members, Math.max(3, shape.parityFragments + 1));
     const present = metadata.ensemble.length;
     // One that was added for more parity stays until the journal changes its members for another reason.
     return present >= members ? undefined : `the journal has ${present} members of ${members}`;
@@ -291,12 +313,13 @@ export function nodeName(id: number): string {
   return `node-${id}`;
 }
 
-function layoutOf(shape: ClusterShape): Layout {
+function layoutOf(shape: ClusterShape, isMember: (id: number) => boolean): Layout {
   const address = (name: string, port: number): Address =>
     shape.oneMachine ? { kind: 'unix', path: `/run/${name}` } : { kind: 'tcp', host: name, port };
   return {
     shape,
     coordinatorAddress: address('coordinator', COORDINATOR_PORT),
+    isMember,
     nodeAddress: (id) => address(nodeName(id), COORDINATOR_PORT + id),
   };
 }

@@ -191,6 +191,7 @@ class Run {
     load.stopping = false;
     load.underFaults = true;
     this.#injector.schedule(this.#faults.filter((fault) => fault.phase === phase));
+    if (phase === 0) this.#letNodesJoin(loadMs);
     const ended = Promise.all(
       this.#workloads.map((workload) =>
         workload.run(load.context(workload.name, this.#dice.fork(`${workload.name} in phase ${phase}`))),
@@ -201,6 +202,13 @@ class Run {
     this.#world.trace.event('faults-end');
     this.#injector.heal();
     await this.#inTime(ended, LOAD_END_BOUND_MS, 'the load to end');
+  }
+
+  #letNodesJoin(loadMs: number): void {
+    const dice = this.#dice.fork('joins');
+    for (let late = 0; late < this.#shape.lateNodes; late++) {
+      this.#world.scheduler.after(dice.below(loadMs), () => this.#cluster.join());
+    }
   }
 
   /** Until nothing ails the cluster, and what was written without a sync is durable too. */

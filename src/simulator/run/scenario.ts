@@ -4,6 +4,7 @@
 import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
+import { MoverWorkload } from '../workloads/mover.ts';
 import { OwnerWorkload } from '../workloads/owner.ts';
 import { SteadyWorkload } from '../workloads/steady.ts';
 import { StreamWorkload } from '../workloads/stream.ts';
@@ -171,6 +172,26 @@ export const scenarios: readonly Scenario[] = [
     faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
     faultIntervalMs: 1_500,
     workloads: (dice) => [...standardMix(dice), new OwnerWorkload()],
+  },
+  {
+    ...usual,
+    name: 'join',
+    about: 'nodes that join while the load goes on, and get their share under faults',
+    shape: { minNodes: 5, maxNodes: 7, lateNodes: 2, capacityBytes: 8 * MIB, graceMs: 400 },
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [...standardMix(dice), new MoverWorkload(false)],
+  },
+  {
+    ...usual,
+    name: 'drain',
+    about: 'nodes that are emptied and taken into use again, under faults',
+    shape: { minNodes: 4, maxNodes: 7, capacityBytes: 12 * MIB, graceMs: 400 },
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [...standardMix(dice), new MoverWorkload(true)],
   },
 ];
 

@@ -157,3 +157,16 @@ test('a writer makes every node it connects to refuse older terms', async () => 
   expect(node.term).toBe(3);
   expect(node.calls.get(rpcMethods.fenceStorage)).toBe(2);
 });
+
+test('a node that could not be told to free something is walked again, though its connection lasted', async () => {
+  await written(3);
+  startSweep();
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(0);
+  const [first] = log.durable.map(({ record }) => record);
+  log.records.set(first!.segmentId, { ...first!, nodes: [99, ...first!.nodes.slice(1)] });
+  claims.leftBehind(first!.nodes[0]!);
+  claims.leftBehind(first!.nodes[0]!);
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(1);
+});

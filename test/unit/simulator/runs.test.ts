@@ -49,7 +49,7 @@ describe('a schedule of faults', () => {
       if (allowed.beyondParity) continue;
       for (let seed = 0; seed < 50; seed++) {
         const shape = {
-          ...{ nodes: 5, dataFragments: 3, parityFragments: 2, oneMachine: false },
+          ...{ nodes: 5, lateNodes: 0, dataFragments: 3, parityFragments: 2, oneMachine: false },
           ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
         };
         const dice = createDice(seed);
@@ -70,7 +70,7 @@ describe('a schedule of faults', () => {
   test('of losses together has as many nodes as parity bears in one moment, and lets them come back before the next', () => {
     const { faults } = scenario('failover');
     const shape = {
-      ...{ nodes: 6, dataFragments: 3, parityFragments: 3, oneMachine: false },
+      ...{ nodes: 6, lateNodes: 0, dataFragments: 3, parityFragments: 3, oneMachine: false },
       ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
     };
     const sizes = new Set<number>();
