@@ -7,10 +7,14 @@ import { silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import type { VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { withMount } from './mount-call.ts';
 import { parseCount } from './numbers.ts';
 import { commandPlatform } from './session.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
+
+const TAKEN_TIMEOUT_MS = 3_000;
+const TAKEN_POLL_MS = 20;
 
 export function parseNodeId(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) >= 1) return Number(text);
@@ -31,7 +35,7 @@ export function addNodeCommands(program: Command): Command {
   );
   const add = node
     .command('add')
-    .description('add storage nodes, which new data is written to from then on')
+    .description('add storage nodes, which get their share of the data')
     .option('--count <number>', 'how many (1)', parseCount('--count'));
   addJsonOption(addVolumeOptions(add)).action(runAdd);
   addAction(node, 'start', 'start a node that is down', (supervisor, id) =>
@@ -104,11 +108,27 @@ async function runAdd(options: AddOptions): Promise<void> {
       step.update(`starting node ${id}`);
       await supervisor.run({ command: 'start-node', id });
     }
+    await taken(layout, added);
     step.done(`${added.join(', ')} added: ${volume.name} has ${volume.nodes.length} nodes now`);
     const { nodes } = await supervisor.facts();
     const facts = nodes.filter(({ id }) => added.includes(id));
     if (options.json === true) process.stdout.write(`${JSON.stringify(facts, null, 2)}\n`);
   } finally {
     supervisor.close();
+  }
+}
+
+/** The mount hears of nodes from the coordinator, a moment after this. Without a mount there is nobody to wait for. */
+async function taken(layout: VolumeLayout, ids: readonly number[]): Promise<void> {
+  const deadlineMs = performance.now() + TAKEN_TIMEOUT_MS;
+  while (performance.now() < deadlineMs) {
+    try {
+      const { nodes } = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+      if (ids.every((id) => nodes.some((node) => node.id === id && node.isUp))) return;
+    } catch (error) {
+      if (error instanceof CommandFailure) return;
+      throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, TAKEN_POLL_MS));
   }
 }

@@ -3,33 +3,19 @@
  * Answered by the mount's process.
  */
 import type { Command } from 'commander';
-import { RpcError } from '../../cluster/rpc.ts';
-import { connectRpc } from '../../cluster/rpc-connect.ts';
-import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
-import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
-import type { BalanceReport, HealReport } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { availabilityText } from '../status/availability-text.ts';
 import { balanceText } from '../status/balance-text.ts';
 import { healText, scrubText } from '../status/upkeep-text.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
-import { callControl } from '../supervisor/control-service.ts';
 import { silentSteps, terminalSteps } from '../terminal/steps.ts';
-import { readVolumeKey } from '../volume/volume-file.ts';
+import { readVolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { type Reports, withMount } from './mount-call.ts';
 import { parseDuration, parsePercent, parseRate } from './numbers.ts';
-import { commandPlatform } from './session.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
-const CALL_TIMEOUT_MS = 20_000;
 const POLL_MS = 250;
-
-interface Reports {
-  readonly heal: HealReport;
-  readonly scrub: ScrubStatus;
-  readonly availability: AvailabilityReport;
-  readonly balance: BalanceReport;
-}
 
 const texts: { readonly [Job in UpkeepJob]: (report: Reports[Job]) => string } = {
   heal: healText,
@@ -175,34 +161,14 @@ async function progressOf(
   }
   if (what === 'balanced') {
     const report = await withMount(layout, (call) => call('balance', { kind: 'status' }));
-    const isDone = report.state === 'idle' && report.reason === undefined;
+    // One that was added a moment ago may be news to the mount.
+    const isKnown = (id: number): boolean => report.nodes.some((node) => node.id === id);
+    const isDone =
+      report.state === 'idle' && report.reason === undefined && readVolumeFile(layout).nodes.every(isKnown);
     return { isDone, text: balanceText(report).split('\n')[0]!, report };
   }
   throw new CommandFailure(
     exitCodes.usage,
     `wait ${what}: healed, scrubbed, adapted or balanced is expected`,
   );
-}
-
-type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;
-
-async function withMount<T>(layout: VolumeLayout, use: (call: Call) => Promise<T>): Promise<T> {
-  const address = { kind: 'unix', path: layout.mountSocket } as const;
-  try {
-    const client = await connectRpc(commandPlatform(), address, { key: readVolumeKey(layout) });
-    try {
-      return await use((job, action) =>
-        callControl(client, { command: 'upkeep', job, action }, CALL_TIMEOUT_MS),
-      );
-    } finally {
-      client.close();
-    }
-  } catch (error) {
-    if (!(error instanceof RpcError)) throw error;
-    throw new CommandFailure(
-      exitCodes.unavailable,
-      `the mount does not answer (${error.message}); see \`tartan status\``,
-      error,
-    );
-  }
 }

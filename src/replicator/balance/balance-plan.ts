@@ -3,8 +3,8 @@
  *
  * - Every node is meant to hold the same share of its room. A fragment goes only from a node above that to one below it, and only if both are nearer to
  *   it afterwards: so nothing moves twice, and when a node joins no more moves than its share, new / (old + new).
- * - Evening out begins when a node is off by more than START of its room, and ends when all are within STOP: writes and deletions
- *   in between cause nothing.
+ * - Evening out begins when a node is off by more than START of its room or, so that little data in much room spreads too, of what it is meant to hold;
+ *   and ends when all are within STOP: writes and deletions in between cause nothing.
  * - No node gets two fragments of a segment, and no domain more of them than the one it comes from had.
  * - Sets of nodes that share segments already are preferred, so that moves make few new ones.
  */
@@ -25,8 +25,8 @@ export interface EvenMove {
   readonly to: number;
 }
 
-const START = 0.05;
-const STOP = 0.01;
+const START = { ofRoom: 0.05, ofTarget: 0.2 };
+const STOP = { ofRoom: 0.01, ofTarget: 0.02 };
 /** Less than so many fragments is not worth a move. */
 const LEAST_FRAGMENTS = 3;
 
@@ -68,8 +68,8 @@ export class Uses {
     const share = isUnderWay ? STOP : START;
     const least = isUnderWay ? this.#largestBytes : LEAST_FRAGMENTS * this.#largestBytes;
     return [...this.#nodes.keys()].some((id) => {
-      const off = Math.abs(this.excess(id));
-      return off > least && off > share * this.#rooms.get(id)!;
+      const most = Math.min(share.ofRoom * this.#rooms.get(id)!, share.ofTarget * this.#targets.get(id)!);
+      return Math.abs(this.excess(id)) > Math.max(least, most);
     });
   }
 

@@ -47,6 +47,8 @@ export interface BalanceStatus {
   readonly state: 'idle' | 'working' | 'paused' | 'blocked';
   /** Why nothing moves now, or why it is not known yet what has to. */
   readonly reason?: string;
+  /** All that the volume is known to have. */
+  readonly nodes: readonly { readonly id: number; readonly isUp: boolean }[];
   /** What still lies on each node that is to be emptied. */
   readonly draining: readonly { readonly id: number; readonly bytesLeft: number }[];
   readonly bytesLeft: number;
@@ -149,7 +151,7 @@ export class Balancer {
   }
 
   status(): BalanceStatus {
-    const { places, draining } = this.#parts;
+    const { links, places, draining } = this.#parts;
     const left = draining.ids.map((id) => ({ id, bytesLeft: places.bytesHeld(id) }));
     const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
     const bytesLeft = leaving + this.#evenBytes() + this.#widenBytes();
@@ -159,6 +161,7 @@ export class Balancer {
     return {
       state: this.#state(bytesLeft, blocked !== undefined),
       ...(reason === undefined ? {} : { reason }),
+      nodes: [...links.links.keys()].map((id) => ({ id, isUp: this.#isUp(id) })),
       draining: left,
       bytesLeft,
       bytesPerSecond: working ? this.#progress.bytesPerSecond : 0,

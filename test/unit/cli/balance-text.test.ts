@@ -3,7 +3,7 @@ import { balanceText } from '../../../src/cli/status/balance-text.ts';
 import type { BalanceReport } from '../../../src/replicator/upkeep.ts';
 
 const idle: BalanceReport = {
-  ...{ state: 'idle', draining: [], bytesLeft: 0, bytesPerSecond: 0, secondsLeft: null, moved: 0 },
+  ...{ state: 'idle', nodes: [], draining: [], bytesLeft: 0, bytesPerSecond: 0, secondsLeft: null, moved: 0 },
   ...{ paused: false, limitBytesPerSecond: 0 },
 };
 

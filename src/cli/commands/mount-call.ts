@@ -1,0 +1,44 @@
+/** How commands ask the mount's process, which is the volume's primary. */
+import { RpcError } from '../../cluster/rpc.ts';
+import { connectRpc } from '../../cluster/rpc-connect.ts';
+import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
+import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
+import type { BalanceReport, HealReport } from '../../replicator/upkeep.ts';
+import { CommandFailure, exitCodes } from '../failure.ts';
+import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import { callControl } from '../supervisor/control-service.ts';
+import { readVolumeKey } from '../volume/volume-file.ts';
+import type { VolumeLayout } from '../volume/volume-layout.ts';
+import { commandPlatform } from './session.ts';
+
+const CALL_TIMEOUT_MS = 20_000;
+
+export interface Reports {
+  readonly heal: HealReport;
+  readonly scrub: ScrubStatus;
+  readonly availability: AvailabilityReport;
+  readonly balance: BalanceReport;
+}
+
+export type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;
+
+export async function withMount<T>(layout: VolumeLayout, use: (call: Call) => Promise<T>): Promise<T> {
+  const address = { kind: 'unix', path: layout.mountSocket } as const;
+  try {
+    const client = await connectRpc(commandPlatform(), address, { key: readVolumeKey(layout) });
+    try {
+      return await use((job, action) =>
+        callControl(client, { command: 'upkeep', job, action }, CALL_TIMEOUT_MS),
+      );
+    } finally {
+      client.close();
+    }
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
+    throw new CommandFailure(
+      exitCodes.unavailable,
+      `the mount does not answer (${error.message}); see \`tartan status\``,
+      error,
+    );
+  }
+}
