@@ -25,6 +25,7 @@ import { Relocator, relocationBatchBlocks } from '../maintenance/relocator.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
+import { loadBalanceSettings } from '../replicator/balance/drain-settings.ts';
 import { DEFAULT_GRACE_MS, Upkeep } from '../replicator/upkeep.ts';
 import type { FileSystem } from './file-system.ts';
 import { createFileSystem } from './tartan-file-system.ts';
@@ -82,6 +83,7 @@ export async function openVolume(platform: Platform, options: VolumeOptions): Pr
   const { coordinator, key } = options;
   options.onPhase?.('connecting to the nodes');
   const shape = new TargetShape(options);
+  const draining = new DrainingNodes();
   const slabOptions = { ...options.slab, cleanerSlots: CLEANER_SLOTS, widest: WIDEST_SHAPE };
   const slab = createWriteSlab(platform.memory, shape, slabOptions);
   const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
@@ -95,13 +97,16 @@ export async function openVolume(platform: Platform, options: VolumeOptions): Pr
       get parityFragments() {
         return shape.parityFragments;
       },
+      draining,
       volumeId: options.volumeId,
       primary: `${options.name}-${platform.random.bytes(8).toString('hex')}`,
       owner: options.owner,
       ...(options.metadataWaitMs === undefined ? {} : { waitMs: options.metadataWaitMs }),
     });
     options.onPhase?.('recovering the log');
-    return await openLog(platform, options, { metadata, links, slab, shape, draining: new DrainingNodes() });
+    // Before anything is written: a node that was released gets nothing.
+    draining.replace(loadBalanceSettings(platform, metadata));
+    return await openLog(platform, options, { metadata, links, slab, shape, draining });
   } catch (error) {
     links.close();
     throw error;
@@ -187,6 +192,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   const stopRecounting = shape.onChange(() => cleaner.recount());
   const upkeep = new Upkeep(platform, {
     ...{ links, metadata, reader, claims, draining, shape, graceMs },
+    sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
     room: cleaner.space,
   });

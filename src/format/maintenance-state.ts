@@ -2,6 +2,7 @@
  * What rebuilding, balancing and scrubbing remember over restarts: settings, and how far a pass is. Values of `plain` records of the metadata. Byte tables:
  * docs/format/maintenance-state.md.
  */
+import { assert } from '../base/assert.ts';
 import { MAX_NODES } from '../base/limits.ts';
 import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
 
@@ -21,6 +22,8 @@ export interface BalanceSettings {
   readonly limitBytesPerSecond: number;
   /** Nodes that are to be emptied. */
   readonly draining: readonly number[];
+  /** Those of them that are about to leave the volume, and get nothing at all. */
+  readonly released: readonly number[];
 }
 
 export interface ScrubState {
@@ -79,12 +82,17 @@ export function decodeHealSettings(bytes: Buffer): HealSettings {
 }
 
 export function encodeBalanceSettings(settings: BalanceSettings): Buffer {
-  const bytes = Buffer.alloc(BALANCE_BYTES + 2 * settings.draining.length);
+  const { draining, released } = settings;
+  const others = draining.filter((node) => !released.includes(node));
+  const nodes = [...released, ...others];
+  assert(nodes.length === draining.length, 'a node that is released is draining');
+  const bytes = Buffer.alloc(BALANCE_BYTES + 2 * nodes.length);
   bytes[0] = VERSION;
   bytes[1] = settings.paused ? PAUSED : 0;
-  bytes.writeUInt16LE(settings.draining.length, 2);
+  bytes.writeUInt16LE(nodes.length, 2);
+  bytes.writeUInt16LE(released.length, 4);
   writeSafe(bytes, settings.limitBytesPerSecond, 8);
-  settings.draining.forEach((node, index) => {
+  nodes.forEach((node, index) => {
     bytes.writeUInt16LE(node, BALANCE_BYTES + 2 * index);
   });
   return bytes;
@@ -100,11 +108,15 @@ export function decodeBalanceSettings(bytes: Buffer): BalanceSettings {
     count <= MAX_NODES && bytes.length === BALANCE_BYTES + 2 * count,
     'length of the settings of balancing',
   );
-  mustBeZero(bytes, 4, 8);
+  const releasedCount = bytes.readUInt16LE(4);
+  must(releasedCount <= count, 'released nodes of the settings of balancing');
+  mustBeZero(bytes, 6, 8);
+  const nodes = Array.from({ length: count }, (_, index) => bytes.readUInt16LE(BALANCE_BYTES + 2 * index));
   return {
     paused: bytes[1] === PAUSED,
     limitBytesPerSecond: readSafe(bytes, 8),
-    draining: Array.from({ length: count }, (_, index) => bytes.readUInt16LE(BALANCE_BYTES + 2 * index)),
+    draining: [...nodes].sort((a, b) => a - b),
+    released: nodes.slice(0, releasedCount),
   };
 }
 

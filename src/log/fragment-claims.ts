@@ -29,6 +29,10 @@ export class FragmentClaims {
     return this.#held.has(segmentId);
   }
 
+  get held(): readonly number[] {
+    return [...this.#held];
+  }
+
   /** To be called in the turn in which it was decided what to free. */
   beginFree(segmentId: number): void {
     this.#freeing.set(segmentId, (this.#freeing.get(segmentId) ?? 0) + 1);

@@ -76,6 +76,8 @@ export interface SegmentWriter {
   pendingBytes(segmentId: number, blockIndex: number, count: number): Uint8Array | undefined;
   /** Whether the segment has a buffer that was not released: its fragments may be on nodes while no record names them. */
   isPending(segmentId: number): boolean;
+  /** Those of them that were sealed: nodes may have been chosen for them. */
+  readonly sealedSegments: readonly number[];
   /** Keeps a segment's memory from being reused while its bytes are on their way to a reader. Balanced by unpin. */
   pin(segmentId: number): void;
   unpin(segmentId: number): void;

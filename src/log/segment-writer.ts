@@ -271,6 +271,10 @@ class LogWriter implements SegmentWriter {
     return this.#pending.has(segmentId);
   }
 
+  get sealedSegments(): readonly number[] {
+    return [...this.#pending.keys()].filter((segmentId) => segmentId !== this.#open?.segmentId);
+  }
+
   pin(segmentId: number): void {
     const buffer = this.#pending.get(segmentId);
     assert(buffer !== undefined, 'only a pending segment is pinned');

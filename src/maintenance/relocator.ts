@@ -84,6 +84,11 @@ export class Relocator {
     return this.#moving.has(segmentId);
   }
 
+  /** Of its writer: nodes may have been chosen for them. */
+  get sealedSegments(): readonly number[] {
+    return this.#parts.writer.sealedSegments;
+  }
+
   get moving(): Iterable<number> {
     return this.#moving.keys();
   }

@@ -41,6 +41,7 @@ export class Ensemble {
   readonly #onCommitted: (sequence: number) => void;
   #changing: Promise<void> | undefined;
   #joining: readonly Member[] = [];
+  #leaving: { readonly member: Member; readonly leastOthers: number } | undefined;
   #coordinatorIsAway = false;
   /** When nobody could be blamed but the coordinator, or a node was being filled, for the last time. */
   #excusedMs = Number.NEGATIVE_INFINITY;
@@ -102,6 +103,17 @@ export class Ensemble {
       await new Promise<void>((resolve) => this.#attempts.push(resolve));
     }
     return this.journal.members.includes(member);
+  }
+
+  /** Forms an ensemble without a member, if so many others are up to date. False if it is still in it. */
+  async leave(member: Member, leastOthers: number): Promise<boolean> {
+    this.#leaving = { member, leastOthers };
+    try {
+      await this.#startChange();
+    } finally {
+      this.#leaving = undefined;
+    }
+    return !this.journal.members.includes(member);
   }
 
   #startChange(): Promise<void> {
@@ -209,7 +221,7 @@ export class Ensemble {
       const lastSequence = journal.closeGroup();
       const entry = await this.#ownRecord();
       if (entry === undefined) return true;
-      const ready = await this.#bringUp([...journal.members, ...joining], lastSequence);
+      const ready = this.#withoutLeaving(await this.#bringUp([...journal.members, ...joining], lastSequence));
       if (journal.stopped !== undefined) return true;
       this.#joining = this.#joining.filter((member) => !joining.includes(member) || ready.includes(member));
       this.#lacksMembers = ready.length === 0;
@@ -332,6 +344,14 @@ export class Ensemble {
     }
     member.durableSequence = at;
     return true;
+  }
+
+  /** Whoever leaves is up to date like the others: it is left out only when enough of them are there. */
+  #withoutLeaving(ready: Member[]): Member[] {
+    if (this.#leaving === undefined) return ready;
+    const { member, leastOthers } = this.#leaving;
+    const others = ready.filter((each) => each !== member);
+    return others.length >= leastOthers ? others : ready;
   }
 
   async #claim(entry: CoordinatorEntry, term: number, members: readonly Member[]): Promise<boolean> {

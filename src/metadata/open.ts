@@ -4,6 +4,7 @@
 
 import { MIB } from '../base/units.ts';
 import type { Coordinator } from '../cluster/coordinator.ts';
+import { DrainingNodes } from '../cluster/draining-nodes.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import { ReplicaStore } from '../cluster/replica-store.ts';
 import { FormatError, UnknownVersion } from '../format/fields.ts';
@@ -26,6 +27,8 @@ export interface MetadataOptions {
   readonly directory: string;
   /** The journal bears the loss of as many nodes as new segments do. May change while the volume is open. */
   readonly parityFragments: number;
+  /** Nodes that the journal is to leave. */
+  readonly draining?: DrainingNodes;
   /** 32 hex digits. */
   readonly volumeId: string;
   /** Names this process, unlike any other that ever opens the volume. */
@@ -68,7 +71,12 @@ async function open(
   store: ReplicaStore,
 ): Promise<PrimaryManager> {
   const { coordinator, links, primary, owner } = options;
-  const size = () => Math.min(links.links.size, Math.max(LEAST_MEMBERS, options.parityFragments + 1)) || 1;
+  const { draining = new DrainingNodes() } = options;
+  const parityFragments = () => options.parityFragments;
+  const size = () => {
+    const able = draining.placeable([...links.links.values()], parityFragments());
+    return Math.min(able.length, Math.max(LEAST_MEMBERS, parityFragments() + 1)) || 1;
+  };
   const waitMs = options.waitMs ?? DEFAULT_WAIT_MS;
   const parts: RecoveryParts = { platform, coordinator, links, primary, store, ensembleSize: size, waitMs };
   const record = await claimTerm(parts);
@@ -107,6 +115,8 @@ async function open(
     ensemble,
     checkpointer,
     store,
+    draining,
+    parityFragments,
     size,
     damagedReplicas: adopted.damagedReplicas,
   });

@@ -1,12 +1,13 @@
 /**
  * Brings the ensemble back to its size and its replicas back to completeness: when members are missing and other nodes live, it fills a node with a
- * snapshot and the entries since, and lets it join; a member whose replica lost its contents gets a snapshot. One node at a time, in the
- * background; what fails is tried again when a link changes or after a while.
+ * snapshot and the entries since, and lets it join; a member whose replica lost its contents gets a snapshot; one on a node that is to be emptied is let
+ * go once enough others are there. One node at a time, in the background; what fails is tried again when a link changes or after a while.
  *
  * It does so too when no member is left: the primary holds every entry itself, so nodes that are filled by it can go on without any of the old ones.
  */
 import type { Coordinator } from '../cluster/coordinator.ts';
 
+import type { DrainingNodes } from '../cluster/draining-nodes.ts';
 import { type NodeLinks, upNodes } from '../cluster/nodes.ts';
 import { chooseEnsemble } from '../cluster/placement.ts';
 import type { ReplicaStore } from '../cluster/replica-store.ts';
@@ -29,6 +30,9 @@ export interface RecruiterParts {
   readonly ensemble: Ensemble;
   readonly checkpointer: Checkpointer;
   readonly store: ReplicaStore;
+  /** They are members only while others are too few for so much parity. */
+  readonly draining: DrainingNodes;
+  readonly parityFragments: () => number;
   /** Members wanted. */
   readonly size: () => number;
   /** Members whose replicas were found damaged. */
@@ -37,7 +41,7 @@ export interface RecruiterParts {
 
 export class Recruiter {
   readonly #parts: RecruiterParts;
-  readonly #unsubscribe: () => void;
+  readonly #unsubscribe: readonly (() => void)[];
   readonly #watch: EnsembleWatch;
   readonly #damaged: Set<number>;
   #running = false;
@@ -46,7 +50,10 @@ export class Recruiter {
 
   constructor(parts: RecruiterParts) {
     this.#parts = parts;
-    this.#unsubscribe = parts.links.onChange(() => this.check());
+    this.#unsubscribe = [
+      parts.links.onChange(() => this.check()),
+      parts.draining.onChange(() => this.check()),
+    ];
     parts.ensemble.onAttempt = () => this.check();
     this.#damaged = new Set(parts.damagedReplicas);
     const { platform, coordinator, ensemble } = parts;
@@ -65,7 +72,8 @@ export class Recruiter {
 
   check(delayMs = SETTLE_MS): void {
     if (this.#armed || this.#running || this.#closed) return;
-    if (this.#candidate() === undefined && this.#incomplete() === undefined) return;
+    const isComplete = this.#incomplete() === undefined && this.#leaver() === undefined;
+    if (isComplete && this.#candidate() === undefined) return;
     this.#armed = true;
     this.#parts.platform.timers.after(delayMs, () => {
       this.#armed = false;
@@ -83,13 +91,31 @@ export class Recruiter {
 
   /** A node that should be a member and is not. */
   #candidate(): number | undefined {
-    const { links, ensemble, size } = this.#parts;
-    const current = ensemble.lacksMembers
-      ? []
-      : ensemble.journal.members.map((member) => member.client.nodeId);
-    const missing = size() - current.length;
-    if (missing <= 0) return undefined;
-    return chooseEnsemble(upNodes(links), current, size()).find((id) => !current.includes(id));
+    const { links, ensemble, draining, parityFragments, size } = this.#parts;
+    const current = ensemble.lacksMembers ? [] : this.#memberIds();
+    const staying = current.filter((id) => !this.#isToLeave(id));
+    if (staying.length >= size()) return undefined;
+    const able = draining.placeable(upNodes(links), parityFragments());
+    return chooseEnsemble(able, staying, size()).find((id) => !current.includes(id));
+  }
+
+  /** A member that is not needed for the ensemble's size, on a node that is to be emptied. */
+  #leaver(): Member | undefined {
+    const { ensemble, size } = this.#parts;
+    const { members } = ensemble.journal;
+    const leaving = members.filter(({ client }) => this.#isToLeave(client.nodeId));
+    return members.length - leaving.length >= size() ? leaving[0] : undefined;
+  }
+
+  #isToLeave(nodeId: number): boolean {
+    const { links, draining, parityFragments } = this.#parts;
+    if (!draining.has(nodeId)) return false;
+    const meant = draining.placeable([...links.links.values()], parityFragments());
+    return meant.every(({ id }) => id !== nodeId);
+  }
+
+  #memberIds(): number[] {
+    return this.#parts.ensemble.journal.members.map(({ client }) => client.nodeId);
   }
 
   #next(): void {
@@ -97,18 +123,25 @@ export class Recruiter {
     const { ensemble } = this.#parts;
     if (!ensemble.journal.isRunning && !ensemble.lacksMembers) return;
     const incomplete = ensemble.journal.isRunning ? this.#incomplete() : undefined;
+    const leaver = ensemble.journal.isRunning ? this.#leaver() : undefined;
     if (nodeId !== undefined) this.#run(this.#recruit(nodeId), 'journal-member-joined', nodeId);
     else if (incomplete !== undefined) {
-      this.#run(this.#refill(incomplete), 'replica-refilled', incomplete.client.nodeId);
+      this.#run(this.#refill(incomplete), 'replica-refilled', incomplete.client.nodeId, RETRY_MS);
+    } else if (leaver !== undefined) {
+      this.#run(this.#letGo(leaver), 'journal-member-left', leaver.client.nodeId);
     }
   }
 
-  #run(work: Promise<void>, event: string, nodeId: number): void {
+  #run(work: Promise<void>, event: string, nodeId: number, nextMs = SETTLE_MS): void {
     this.#running = true;
+    let checkMs = RETRY_MS;
     const { log } = this.#parts.platform;
     work
       .then(
-        () => log.info(event, { nodeId }),
+        () => {
+          log.info(event, { nodeId });
+          checkMs = nextMs;
+        },
         (error: unknown) => {
           if (!isMemberFailure(error) && this.#parts.ensemble.journal.stopped === undefined) throw error;
           log.warn(`not-${event}`, { nodeId, why: String(error) });
@@ -116,7 +149,7 @@ export class Recruiter {
       )
       .finally(() => {
         this.#running = false;
-        this.check(RETRY_MS);
+        this.check(checkMs);
       });
   }
 
@@ -134,6 +167,12 @@ export class Recruiter {
     } finally {
       release();
     }
+  }
+
+  async #letGo(member: Member): Promise<void> {
+    const { ensemble, size } = this.#parts;
+    if (await ensemble.leave(member, size())) return;
+    throw new MemberError('unreachable', 'too few others are up to date');
   }
 
   async #recruit(nodeId: number): Promise<void> {
@@ -178,7 +217,7 @@ export class Recruiter {
 
   close(): void {
     this.#closed = true;
-    this.#unsubscribe();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#watch.close();
   }
 }

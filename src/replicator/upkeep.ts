@@ -13,20 +13,15 @@ import {
   encodeAvailabilityState,
   encodeNodeTimes,
 } from '../format/availability-state.ts';
-import { FormatError } from '../format/fields.ts';
 import {
   type BalanceSettings,
-  decodeBalanceSettings,
   decodeHealSettings,
   decodeScrubState,
-  encodeBalanceSettings,
   encodeHealSettings,
   encodeScrubState,
   type HealSettings,
   type ScrubState,
 } from '../format/maintenance-state.ts';
-import { maintenanceKey } from '../format/metadata-keys.ts';
-import { encodePlain } from '../format/metadata-records.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { SegmentReader } from '../log/log.ts';
 import type { Shape } from '../log/segment-layout.ts';
@@ -40,9 +35,17 @@ import type { Platform, Timer } from '../platform/platform.ts';
 import { Adapter, type AvailabilityReport, NO_AVAILABILITY } from './adapt/adapter.ts';
 import { NodeTimes } from './adapt/node-times.ts';
 import { Balancer, type BalanceStatus } from './balance/balancer.ts';
+import { DrainSettings } from './balance/drain-settings.ts';
+import {
+  type NodeReleaseParts,
+  obstacle,
+  type ReleaseObstacle,
+  releaseNode,
+} from './balance/node-release.ts';
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
+import { SavedState } from './saved-state.ts';
 import { Scrubber, type ScrubStatus } from './scrub/scrubber.ts';
 
 export interface UpkeepParts {
@@ -53,6 +56,8 @@ export interface UpkeepParts {
   readonly claims: FragmentClaims;
   /** This is who changes it, and keeps it durable. */
   readonly draining: DrainingNodes;
+  /** Segments of any writer that nodes may have been chosen for. */
+  readonly sealedSegments: () => readonly number[];
   /** What new segments aim for, and what they aimed for when the volume was made. */
   readonly shape: TargetShape;
   readonly ownShape: Shape;
@@ -80,11 +85,12 @@ const BALANCE_SETTLE_MS = 10_000;
 /** From when on the schedule counts is made durable only after a while: commands that open a volume for a moment change nothing. */
 const FIRST_SAVE_MS = 60_000;
 
-type StateName = Parameters<typeof maintenanceKey>[0];
-
 export class Upkeep {
   readonly #platform: Platform;
   readonly #parts: UpkeepParts;
+  readonly #saved: SavedState;
+  readonly #drainSettings: DrainSettings;
+  readonly #release: NodeReleaseParts;
   readonly #places = new SegmentPlaces();
   readonly #calls: NodeCalls;
   readonly #sources: SegmentSources;
@@ -99,7 +105,6 @@ export class Upkeep {
   readonly #balancer: Balancer;
   readonly #unobserve: () => void;
   #healSettings: HealSettings;
-  #balanceSettings: BalanceSettings;
   #firstSave: Timer | undefined;
   #closed = false;
 
@@ -107,6 +112,8 @@ export class Upkeep {
     const { links, metadata, reader, claims, draining, shape, ownShape } = parts;
     this.#platform = platform;
     this.#parts = parts;
+    this.#saved = new SavedState(platform, metadata);
+    this.#drainSettings = new DrainSettings(platform, { metadata, links, draining });
     this.#calls = new NodeCalls(links);
     this.#sources = new SegmentSources(platform, links, this.#calls);
     this.#healLimit = new RateLimit(platform);
@@ -117,12 +124,9 @@ export class Upkeep {
       () => (this.#places.committedBlocks + reader.statistics().blocksRead) * BLOCK_BYTES,
     );
     const shared = { metadata, calls: this.#calls, sources: this.#sources, claims, budget, draining };
-    this.#balanceSettings = this.#loaded('balance', decodeBalanceSettings) ?? {
-      ...{ paused: false, limitBytesPerSecond: 0, draining: [] },
-    };
-    this.#balanceLimit.bytesPerSecond = this.#balanceSettings.limitBytesPerSecond || undefined;
-    draining.replace(this.#balanceSettings.draining);
-    this.#healSettings = this.#loaded('heal', decodeHealSettings) ?? {
+    const balanceSettings = this.#drainSettings.settings;
+    this.#balanceLimit.bytesPerSecond = balanceSettings.limitBytesPerSecond || undefined;
+    this.#healSettings = this.#saved.load('heal', decodeHealSettings) ?? {
       ...{ paused: false, limitBytesPerSecond: 0, graceMs: parts.graceMs, givenUp: [] },
     };
     this.#healLimit.bytesPerSecond = this.#healSettings.limitBytesPerSecond || undefined;
@@ -132,14 +136,14 @@ export class Upkeep {
       { ...shared, links, shape, places: this.#places, limit: this.#healLimit },
       this.#healSettings,
     );
-    const scrubState = this.#loaded('scrub', decodeScrubState);
+    const scrubState = this.#saved.load('scrub', decodeScrubState);
     this.#scrubLimit.bytesPerSecond = scrubState?.limitBytesPerSecond || undefined;
     this.#scrubber = new Scrubber(
       platform,
       {
         ...{ ...shared, limit: this.#scrubLimit },
         onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
-        save: (state) => this.#save('scrub', encodeScrubState(state)),
+        save: (state) => this.#saved.save('scrub', encodeScrubState(state)),
       },
       scrubState ?? firstScrubState(platform.clock.wallMs()),
     );
@@ -152,8 +156,8 @@ export class Upkeep {
     });
     this.#times = new NodeTimes(
       platform,
-      { links, save: (entries) => this.#saveIfAble('nodes', encodeNodeTimes(entries)) },
-      this.#loaded('nodes', decodeNodeTimes) ?? [],
+      { links, save: (entries) => this.#saved.saveIfAble('nodes', encodeNodeTimes(entries)) },
+      this.#saved.load('nodes', decodeNodeTimes) ?? [],
     );
     this.#adapter = new Adapter(
       platform,
@@ -163,9 +167,9 @@ export class Upkeep {
         isGone: (nodeId) => this.#healer.isGone(nodeId),
         mustWait: () => this.#healer.status().state === 'running',
         hasRoom: () => this.#hasRoom(),
-        save: (state) => this.#save('availability', encodeAvailabilityState(state)),
+        save: (state) => this.#saved.save('availability', encodeAvailabilityState(state)),
       },
-      this.#loaded('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,
+      this.#saved.load('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,
     );
     this.#balancer = new Balancer(
       platform,
@@ -177,8 +181,14 @@ export class Upkeep {
         onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
         settleMs: Math.min(BALANCE_SETTLE_MS, parts.graceMs),
       },
-      this.#balanceSettings.paused,
+      balanceSettings.paused,
     );
+    this.#release = {
+      ...{ metadata, claims, places: this.#places, settings: this.#drainSettings },
+      sealedSegments: parts.sealedSegments,
+      memberIds: () => this.#balancer.memberIds,
+      parityFragments: () => shape.parityFragments,
+    };
     reader.onCorrupt = (record, position) => this.#healer.noteDamage(record, record.nodes[position]!);
   }
 
@@ -234,7 +244,7 @@ export class Upkeep {
 
   changeHealing(changes: Partial<HealSettings>): void {
     this.#healSettings = { ...this.#healSettings, givenUp: this.#healer.givenUp, ...changes };
-    this.#save('heal', encodeHealSettings(this.#healSettings));
+    this.#saved.save('heal', encodeHealSettings(this.#healSettings));
     const { paused, limitBytesPerSecond, graceMs } = this.#healSettings;
     this.#healLimit.bytesPerSecond = limitBytesPerSecond || undefined;
     this.#healer.graceMs = graceMs;
@@ -249,27 +259,29 @@ export class Upkeep {
 
   /** These nodes, and no others, are to be emptied. It holds until it is said otherwise, over restarts, also once they are empty. */
   drain(nodeIds: readonly number[]): void {
-    const draining = [...new Set(nodeIds)].sort((a, b) => a - b);
-    this.#changeBalance({ draining });
-    this.#parts.draining.replace(draining);
+    this.#drainSettings.drain(nodeIds);
+  }
+
+  /** Lets go of a node that holds nothing: nothing will ever be put on it. Otherwise says what is in the way. */
+  release(nodeId: number): Promise<ReleaseObstacle | undefined> {
+    return releaseNode(this.#platform, this.#release, nodeId);
+  }
+
+  /** What would keep a node from being released now. */
+  releaseObstacle(nodeId: number): ReleaseObstacle | undefined {
+    return obstacle(this.#release, nodeId);
   }
 
   balance(): BalanceReport {
-    const { paused, limitBytesPerSecond } = this.#balanceSettings;
+    const { paused, limitBytesPerSecond } = this.#drainSettings.settings;
     return { ...this.#balancer.status(), paused, limitBytesPerSecond };
   }
 
   changeBalancing(changes: Partial<Pick<BalanceSettings, 'paused' | 'limitBytesPerSecond'>>): void {
-    this.#changeBalance(changes);
-    const { paused, limitBytesPerSecond } = this.#balanceSettings;
+    this.#drainSettings.change(changes);
+    const { paused, limitBytesPerSecond } = this.#drainSettings.settings;
     this.#balanceLimit.bytesPerSecond = limitBytesPerSecond || undefined;
     this.#balancer.paused = paused;
-  }
-
-  #changeBalance(changes: Partial<BalanceSettings>): void {
-    const settings = { ...this.#balanceSettings, ...changes };
-    this.#save('balance', encodeBalanceSettings(settings));
-    this.#balanceSettings = settings;
   }
 
   scrubNow(): void {
@@ -285,35 +297,8 @@ export class Upkeep {
     this.#scrubber.change(changes);
   }
 
-  #loaded<T>(name: StateName, decode: (bytes: Buffer) => T): T | undefined {
-    const bytes = this.#parts.metadata.repair((_, state) => state.value(maintenanceKey(name)));
-    if (bytes === undefined) return undefined;
-    try {
-      return decode(bytes);
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
-      this.#platform.log.warn('maintenance-state-unusable', { name, why: error.message });
-      return undefined;
-    }
-  }
-
-  #save(name: StateName, bytes: Buffer): void {
-    const record = encodePlain(bytes, this.#platform.kernels.crc32c);
-    this.#parts.metadata.repair((redo) => redo.setRecord(maintenanceKey(name), record));
-  }
-
-  #saveIfAble(name: StateName, bytes: Buffer): boolean {
-    try {
-      this.#save(name, bytes);
-      return true;
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      return false;
-    }
-  }
-
   #saveFirst(): void {
-    if (this.#saveIfAble('scrub', encodeScrubState(this.#scrubber.state))) return;
+    if (this.#saved.saveIfAble('scrub', encodeScrubState(this.#scrubber.state))) return;
     this.#firstSave = this.#platform.timers.after(FIRST_SAVE_MS, () => this.#saveFirst());
   }
 
@@ -322,6 +307,7 @@ export class Upkeep {
     this.#closed = true;
     this.#firstSave?.cancel();
     this.#parts.reader.onCorrupt = undefined;
+    this.#drainSettings.close();
     this.#inventory.close();
     this.#times.close();
     await Promise.all([

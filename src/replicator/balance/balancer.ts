@@ -42,6 +42,15 @@ export interface BalancerParts extends Omit<RepairParts, 'memory' | 'platform' |
   readonly settleMs: number;
 }
 
+/** A node that is to be emptied. */
+export interface DrainReport {
+  readonly id: number;
+  /** What still lies on it. */
+  readonly bytesLeft: number;
+  /** It still holds the journal, too. */
+  readonly journal: boolean;
+}
+
 export interface BalanceStatus {
   /** blocked: `reason` says what is in the way, and that it does not go by itself. */
   readonly state: 'idle' | 'working' | 'paused' | 'blocked';
@@ -49,8 +58,7 @@ export interface BalanceStatus {
   readonly reason?: string;
   /** All that the volume is known to have. */
   readonly nodes: readonly { readonly id: number; readonly isUp: boolean }[];
-  /** What still lies on each node that is to be emptied. */
-  readonly draining: readonly { readonly id: number; readonly bytesLeft: number }[];
+  readonly draining: readonly DrainReport[];
   readonly bytesLeft: number;
   readonly bytesPerSecond: number;
   /** null: nobody can tell yet. */
@@ -109,7 +117,7 @@ export class Balancer {
     for (const link of links.links.values()) if (link.state !== 'down') this.#connected.add(link.id);
     this.#members = {
       live: () => this.#live(),
-      count: () => this.#memberIds().length,
+      count: () => this.memberIds.length,
       isUp: (nodeId) => this.#isUp(nodeId),
       isDraining: (nodeId) => draining.has(nodeId),
       get dataFragments() {
@@ -151,15 +159,16 @@ export class Balancer {
   }
 
   status(): BalanceStatus {
-    const { links, places, draining } = this.#parts;
-    const left = draining.ids.map((id) => ({ id, bytesLeft: places.bytesHeld(id) }));
+    const { links } = this.#parts;
+    const left = this.#drains();
     const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
     const bytesLeft = leaving + this.#evenBytes() + this.#widenBytes();
     const working = this.#working !== undefined;
-    const blocked = leaving > 0 ? this.#blockedBy() : undefined;
+    const holdsJournal = left.some(({ journal }) => journal);
+    const blocked = leaving > 0 || holdsJournal ? this.#blockedBy() : undefined;
     const reason = blocked ?? this.#reason();
     return {
-      state: this.#state(bytesLeft, blocked !== undefined),
+      state: this.#state(bytesLeft > 0 || holdsJournal, blocked !== undefined),
       ...(reason === undefined ? {} : { reason }),
       nodes: [...links.links.keys()].map((id) => ({ id, isUp: this.#isUp(id) })),
       draining: left,
@@ -170,9 +179,17 @@ export class Balancer {
     };
   }
 
-  #state(bytesLeft: number, isBlocked: boolean): BalanceStatus['state'] {
+  #drains(): DrainReport[] {
+    const { links, places, draining, metadata } = this.#parts;
+    const members = metadata.ensemble.map(({ nodeId }) => nodeId);
+    return draining.ids
+      .filter((id) => links.links.has(id))
+      .map((id) => ({ id, bytesLeft: places.bytesHeld(id), journal: members.includes(id) }));
+  }
+
+  #state(isLeft: boolean, isBlocked: boolean): BalanceStatus['state'] {
     // The last of what was begun may be more than what has to be.
-    if (bytesLeft === 0 && this.#working === undefined) return 'idle';
+    if (!isLeft && this.#working === undefined) return 'idle';
     if (this.#paused) return 'paused';
     return isBlocked ? 'blocked' : 'working';
   }
@@ -180,7 +197,7 @@ export class Balancer {
   /** Why nodes cannot be emptied. */
   #blockedBy(): string | undefined {
     const { parityFragments } = this.#parts.shape;
-    const others = this.#memberIds().length;
+    const others = this.memberIds.length;
     if (others <= parityFragments) {
       return `without the draining nodes ${others} would be left, and full parity needs ${parityFragments + 1}`;
     }
@@ -253,7 +270,7 @@ export class Balancer {
 
   #leaving(): Task[] {
     const { draining, places, shape } = this.#parts;
-    if (draining.ids.length === 0 || this.#memberIds().length <= shape.parityFragments) return [];
+    if (draining.ids.length === 0 || this.memberIds.length <= shape.parityFragments) return [];
     const classes = [...places.classes()].filter(({ nodes }) => nodes.some((id) => draining.has(id)));
     return this.#segmentsOf(classes).map((segmentId) => ({ kind: 'leave', segmentId }));
   }
@@ -368,17 +385,17 @@ export class Balancer {
   }
 
   /** Nodes that are meant to hold fragments, whether or not they answer now. */
-  #memberIds(): number[] {
+  get memberIds(): number[] {
     const { links, draining, isGone } = this.#parts;
     return [...links.links.keys()].filter((id) => !draining.has(id) && !isGone(id));
   }
 
   #awayIds(): number[] {
-    return this.#memberIds().filter((id) => !this.#isUp(id));
+    return this.memberIds.filter((id) => !this.#isUp(id));
   }
 
   #live(): BalanceNode[] {
-    return this.#memberIds().flatMap((nodeId) => {
+    return this.memberIds.flatMap((nodeId) => {
       const link = this.#parts.links.links.get(nodeId);
       if (link?.state !== 'up') return [];
       const { id, domain, freeBytes } = link;

@@ -171,7 +171,11 @@ export class Healer {
   }
 
   #onLink(link: NodeLink): void {
-    if (link.state !== 'down') {
+    if (!this.#parts.links.links.has(link.id)) {
+      // Removed from the volume.
+      this.#downSinceMs.delete(link.id);
+      this.#givenUp.delete(link.id);
+    } else if (link.state !== 'down') {
       this.#downSinceMs.delete(link.id);
       if (link.state === 'up') this.#givenUp.delete(link.id);
     } else if (!this.#downSinceMs.has(link.id)) {

@@ -156,6 +156,10 @@ export class StandInWriter implements SegmentWriter {
     return (this.#open?.dirtyBlocks ?? 0) * BLOCK_BYTES;
   }
 
+  get sealedSegments(): readonly number[] {
+    return [...this.#pending.keys()].filter((segmentId) => segmentId !== this.#open?.segmentId);
+  }
+
   get openSegmentId(): number | undefined {
     return this.#open?.segmentId;
   }

@@ -16,7 +16,9 @@ import { golden } from './golden.ts';
 const heal: HealSettings = {
   ...{ paused: true, limitBytesPerSecond: 50_000_000, graceMs: 60_000, givenUp: [3, 65_535] },
 };
-const balance: BalanceSettings = { paused: true, limitBytesPerSecond: 10_000_000, draining: [3, 65_535] };
+const balance: BalanceSettings = {
+  ...{ paused: true, limitBytesPerSecond: 10_000_000, draining: [3, 65_535], released: [65_535] },
+};
 const scrub: ScrubState = {
   ...{ paused: false, underWay: true, limitBytesPerSecond: 0, intervalSeconds: 2_592_000 },
   ...{ position: 2 ** 32 + 7, startedMs: 1_700_000_000_123, finishedMs: 1_600_000_000_456 },
@@ -49,6 +51,7 @@ test('other versions, lengths, flags and reserved bytes are refused', () => {
     changed(encodeBalanceSettings(balance), 0, 2),
     changed(encodeBalanceSettings(balance), 1, 2),
     changed(encodeBalanceSettings(balance), 2, 3),
+    changed(encodeBalanceSettings(balance), 4, 3),
     changed(encodeBalanceSettings(balance), 7, 1),
     encodeBalanceSettings(balance).subarray(0, 15),
   ]) {

@@ -86,6 +86,14 @@ export class CheckWorld {
     if (this.links !== undefined) await this.#whenLinked(id, true);
   }
 
+  /** The volume does not have it any more. */
+  async removeNode(id: number): Promise<void> {
+    await this.#coordinator.delete(`nodes/${id}`);
+    while (this.links.links.has(id)) await this.platform.timers.sleep(5);
+    await this.#nodes.get(id)?.close();
+    this.#nodes.delete(id);
+  }
+
   async stopNode(id: number): Promise<void> {
     await this.#nodes.get(id)?.close();
     this.#nodes.delete(id);

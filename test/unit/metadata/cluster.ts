@@ -8,6 +8,7 @@ import {
   type EmbeddedCoordinator,
   openEmbeddedCoordinator,
 } from '../../../src/cluster/coordinator-embedded.ts';
+import type { DrainingNodes } from '../../../src/cluster/draining-nodes.ts';
 import type { NodeLink, NodeLinks, NodeState } from '../../../src/cluster/nodes.ts';
 import { ReplicaStore } from '../../../src/cluster/replica-store.ts';
 import {
@@ -286,7 +287,13 @@ export class TestCluster implements NodeLinks {
 
   /** The links as another process has them: its own view of the same nodes. */
   open(
-    options: { directory?: string; parityFragments?: number; waitMs?: number; deaf?: boolean } = {},
+    options: {
+      directory?: string;
+      parityFragments?: number;
+      waitMs?: number;
+      deaf?: boolean;
+      draining?: DrainingNodes;
+    } = {},
   ): Promise<PrimaryManager> {
     this.#opened++;
     return openMetadata(this.platform, {
@@ -298,6 +305,7 @@ export class TestCluster implements NodeLinks {
       primary: `mount ${this.#opened}`,
       owner: { uid: 1000, gid: 1000 },
       waitMs: options.waitMs ?? 2000,
+      ...(options.draining === undefined ? {} : { draining: options.draining }),
     });
   }
 

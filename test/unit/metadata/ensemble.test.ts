@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { CoordinatorUnavailable, coordinatorKeys } from '../../../src/cluster/coordinator.ts';
+import { DrainingNodes } from '../../../src/cluster/draining-nodes.ts';
 import { decodeManagerRecord } from '../../../src/cluster/node-record.ts';
 import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import type { PrimaryManager } from '../../../src/metadata/manager.ts';
@@ -124,6 +125,49 @@ test('a killed member is dropped and replaced while syncs go on, and the replace
   const alone = await open({ directory: 'elsewhere' });
   for (const name of ['before', 'during', 'after']) expect(alone.lookup(1, name)).toBeDefined();
   expect(await recordedMembers()).toContain(replacement);
+});
+
+test('a member on a node that is to be emptied is let go once another has everything, while syncs go on', async () => {
+  const draining = new DrainingNodes();
+  const manager = await open({ draining });
+  create(manager, 'before');
+  await manager.sync();
+  const [leaver, ...kept] = members(manager);
+  draining.replace({ draining: [leaver!], released: [] });
+  for (let round = 0; members(manager).includes(leaver!); round++) {
+    create(manager, `during ${round}`);
+    await manager.sync();
+    expect(await recordedMembers()).toEqual(expect.arrayContaining(kept));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(members(manager)).toHaveLength(3);
+  create(manager, 'after');
+  await manager.sync();
+  // Nobody needs it, and it is not taken back for one that is lost.
+  await cluster.node(leaver!).kill();
+  await cluster.node(leaver!).start();
+  await cluster.node(kept[0]!).kill();
+  await until(() => members(manager).length === 3 && !members(manager).includes(kept[0]!));
+  expect(members(manager)).not.toContain(leaver);
+  await cluster.node(kept[1]!).kill();
+  await managers.pop()!.close();
+  const alone = await open({ directory: 'elsewhere' });
+  for (const name of ['before', 'during 0', 'after']) expect(alone.lookup(1, name)).toBeDefined();
+});
+
+test('nobody is let go while those that stay would be too few for the parity, and whoever stays after all is a member again', async () => {
+  const draining = new DrainingNodes();
+  const manager = await open({ draining });
+  draining.replace({ draining: [1, 2, 3, 4], released: [] });
+  create(manager, 'one');
+  await manager.sync();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(members(manager)).toHaveLength(3);
+  draining.replace({ draining: [1, 2, 3], released: [] });
+  await until(() => members(manager).every((id) => id > 3));
+  expect(members(manager)).toHaveLength(2);
+  draining.replace({ draining: [], released: [] });
+  await until(() => members(manager).length === 3);
 });
 
 test('a member that does not answer any more delays a sync by little over a second', async () => {

@@ -57,7 +57,7 @@ test('a draining node is emptied by moving its fragments as they are, and gets n
   upkeep().drain([2]);
   await until(isIdle);
   expect(await segmentsOn(2)).toEqual([]);
-  expect(report()).toMatchObject({ draining: [{ id: 2, bytesLeft: 0 }], bytesLeft: 0 });
+  expect(report()).toMatchObject({ draining: [{ id: 2, bytesLeft: 0, journal: false }], bytesLeft: 0 });
   expect(report().moved).toBeGreaterThan(0);
   for (const record of await world.segments()) {
     const old = before.get(record.segmentId)!;
@@ -138,7 +138,7 @@ test('which nodes are draining, a pause and a limit hold over a restart', async 
   upkeep().changeBalancing({ paused: false });
   await until(isIdle);
   expect(await segmentsOn(4)).toEqual([]);
-  expect(report().draining).toEqual([{ id: 4, bytesLeft: 0 }]);
+  expect(report().draining).toEqual([{ id: 4, bytesLeft: 0, journal: false }]);
 });
 
 test('a node that joins gets its share and no more is moved than that', async () => {
@@ -160,6 +160,46 @@ test('a node that joins gets its share and no more is moved than that', async ()
   await expectSound();
   await world.stopNode(2);
   await expectReadable(files);
+});
+
+test('a node that holds something is not released; an empty one gets nothing any more, whatever happens, also after a restart', async () => {
+  const files = await filled(4);
+  expect(await upkeep().release(2)).toMatchObject({ kind: 'holds' });
+  expect(report().draining).toEqual([]);
+  upkeep().drain([2]);
+  await until(isIdle);
+  expect(report().draining).toEqual([{ id: 2, bytesLeft: 0, journal: false }]);
+  expect(await upkeep().release(2)).toBeUndefined();
+  // Without these, too few are left for full parity but for the one that was released.
+  await world.remount();
+  await until(() => world.volume!.upkeep.heal().inventoryDone);
+  await world.stopNode(3);
+  await world.stopNode(4);
+  const late = world.writeFile('late', LENGTH_BYTES);
+  await world.platform.timers.sleep(300);
+  await world.startNode(3);
+  files.set('late', await late);
+  await world.volume!.fileSystem.syncAll();
+  expect(await segmentsOn(2)).toEqual([]);
+  await world.removeNode(2);
+  await world.startNode(4);
+  await until(isIdle);
+  expect(report()).toMatchObject({ draining: [], bytesLeft: 0 });
+  await expectReadable(files);
+  await expectSound();
+});
+
+test('a node that is lost can be released once everything was rebuilt elsewhere', async () => {
+  const files = await filled(4);
+  await world.stopNode(1);
+  expect(await upkeep().release(1)).toMatchObject({ kind: 'holds' });
+  upkeep().healNow();
+  await until(() => upkeep().releaseObstacle(1) === undefined);
+  expect(await upkeep().release(1)).toBeUndefined();
+  await world.removeNode(1);
+  await until(isIdle);
+  await expectReadable(files);
+  await expectSound();
 });
 
 test('files that are written and deleted while fragments move stay what they are', async () => {
