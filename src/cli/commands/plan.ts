@@ -6,7 +6,7 @@ import { planLayouts } from '../../replicator/plan/planner.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { joining, planRequest } from '../plan/plan-request.ts';
 import { formatAvailability, planText } from '../plan/plan-text.ts';
-import { parseNodeId } from './node.ts';
+import { parseNodeId } from './node-target.ts';
 import { parseCount, parsePercent, parseRate } from './numbers.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, type VolumeOptions } from './volume-options.ts';

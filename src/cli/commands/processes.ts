@@ -5,7 +5,7 @@
 import type { Command } from 'commander';
 import type { MountSettings } from '../supervisor/control-messages.ts';
 import { type VolumeLayout, volumeLayout } from '../volume/volume-layout.ts';
-import { parseNodeId } from './node.ts';
+import { parseNodeId } from './node-target.ts';
 import { addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
 async function runNode(layout: VolumeLayout, id: number, supervised: boolean): Promise<void> {

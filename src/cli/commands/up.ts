@@ -168,9 +168,10 @@ export async function bringUp(
   const supervisor = running ?? (await ensureSupervisor(commandPlatform(), layout));
   try {
     if (options.restart) await supervisor.run({ command: 'set-restart', restart: true });
-    // Those that it does not know were added just now, or by a command that did not live to say so.
+    // Added just now, or added or removed by a command that did not live to say so.
     const known = (await supervisor.facts()).nodes.map(({ id }) => id);
-    if (volume.nodes.some((id) => !known.includes(id))) await supervisor.run({ command: 'take-nodes' });
+    const isUpToDate = known.length === volume.nodes.length && volume.nodes.every((id) => known.includes(id));
+    if (!isUpToDate) await supervisor.run({ command: 'take-nodes' });
     await startNodes(supervisor, options.steps);
     await mountHere(supervisor, layout, volume, options);
   } catch (error) {

@@ -38,6 +38,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
     ...redundancyOf(parts.upkeep),
     work: workUnderWay(parts.upkeep, availability),
     availability,
+    draining: parts.upkeep.balance().draining,
     blocksRebuilt: read.blocksRebuilt,
     corruptBlocks: read.corruptBlocks,
     cleaning: {

@@ -1,23 +1,25 @@
 /** What `tartan heal`, `tartan scrub`, `tartan rebalance` and `tartan availability` ask of the mount's process. */
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Adapter, AvailabilityReport } from '../../replicator/adapt/adapter.ts';
+import type { ReleaseObstacle } from '../../replicator/balance/node-release.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
 import type { BalanceReport, HealReport, Upkeep } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import { formatSize } from '../volume/sizes.ts';
 
 /** Most milliseconds that the settings hold. */
 const MOST_GRACE_MS = 2 ** 32 - 1;
 
-export function controlUpkeep(
+export async function controlUpkeep(
   upkeep: Upkeep,
   job: UpkeepJob,
   action: UpkeepAction,
-): HealReport | ScrubStatus | AvailabilityReport | BalanceReport {
+): Promise<HealReport | ScrubStatus | AvailabilityReport | BalanceReport> {
   try {
     if (job === 'heal') controlHealing(upkeep, action);
     else if (job === 'scrub') controlScrubbing(upkeep, action);
-    else if (job === 'balance') controlBalancing(upkeep, action);
+    else if (job === 'balance') await controlBalancing(upkeep, action);
     else controlAvailability(upkeep.adapter, action);
   } catch (error) {
     if (!(error instanceof MetadataUnavailable)) throw error;
@@ -76,7 +78,7 @@ function controlScrubbing(upkeep: Upkeep, action: UpkeepAction): void {
   }
 }
 
-function controlBalancing(upkeep: Upkeep, action: UpkeepAction): void {
+async function controlBalancing(upkeep: Upkeep, action: UpkeepAction): Promise<void> {
   switch (action.kind) {
     case 'status':
       return;
@@ -92,8 +94,53 @@ function controlBalancing(upkeep: Upkeep, action: UpkeepAction): void {
     case 'limit':
       upkeep.changeBalancing({ limitBytesPerSecond: action.bytesPerSecond });
       return;
+    case 'drain':
+      drain(upkeep, action.id);
+      return;
+    case 'undrain':
+      upkeep.drain(drainingIds(upkeep).filter((id) => id !== action.id));
+      return;
+    case 'release':
+      await release(upkeep, action.id);
+      return;
     default:
       throw new CommandFailure(exitCodes.usage, `rebalance has no ${action.kind}`);
+  }
+}
+
+const drainingIds = (upkeep: Upkeep): number[] => upkeep.balance().draining.map(({ id }) => id);
+
+function drain(upkeep: Upkeep, id: number): void {
+  const obstacle = upkeep.releaseObstacle(id);
+  if (obstacle?.kind === 'parity') throw refusal(id, obstacle);
+  upkeep.drain([...drainingIds(upkeep), id]);
+}
+
+async function release(upkeep: Upkeep, id: number): Promise<void> {
+  const obstacle = await upkeep.release(id);
+  if (obstacle !== undefined) throw refusal(id, obstacle);
+}
+
+function refusal(id: number, obstacle: ReleaseObstacle): CommandFailure {
+  const empty = `empty it with \`tartan node drain ${id}\`, and wait with \`tartan wait balanced\``;
+  switch (obstacle.kind) {
+    case 'holds':
+      return new CommandFailure(
+        exitCodes.unavailable,
+        `node ${id} still holds ${formatSize(obstacle.bytes)}: ${empty}`,
+      );
+    case 'journal':
+      return new CommandFailure(exitCodes.unavailable, `node ${id} still holds the journal: ${empty}`);
+    case 'parity':
+      return new CommandFailure(
+        exitCodes.configuration,
+        `without node ${id}, ${obstacle.others} would be left, and full parity needs ${obstacle.needed}: add one first`,
+      );
+    case 'busy':
+      return new CommandFailure(
+        exitCodes.unavailable,
+        `node ${id} cannot be let go at this moment; try again`,
+      );
   }
 }
 

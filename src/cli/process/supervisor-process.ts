@@ -64,6 +64,8 @@ async function startSupervisor(platform: Platform, layout: VolumeLayout): Promis
       : serveCoordinator(request);
   const server = await serveRpc(platform, { kind: 'unix', path: layout.supervisorSocket }, { key, handler });
   supervisor.adopt();
+  // A removal may have been cut short.
+  await supervisor.takeNodes();
   await links.settle(supervisor.hasRunningNodes ? SETTLE_TIMEOUT_MS : 0);
   return async () => {
     await server.close();

@@ -1,4 +1,5 @@
 /** What balancing says to people. Pure. */
+import type { DrainReport } from '../../replicator/balance/balancer.ts';
 import type { BalanceReport } from '../../replicator/upkeep.ts';
 import { formatSize } from '../volume/sizes.ts';
 import { rateText } from './upkeep-text.ts';
@@ -11,10 +12,13 @@ export function balanceText(report: BalanceReport): string {
   if (state === 'working' && bytesPerSecond > 0) parts.push(rateText(report));
   if (limitBytesPerSecond > 0) parts.push(`at most ${formatSize(limitBytesPerSecond)}/s`);
   const lines = [parts.join('; ')];
-  for (const { id, bytesLeft: left } of draining) {
-    lines.push(`  node ${id}: ${left === 0 ? 'empty' : `draining, ${formatSize(left)} left`}`);
-  }
+  for (const drain of draining) lines.push(`  node ${drain.id}: ${drainText(drain)}`);
   return lines.join('\n');
+}
+
+export function drainText({ bytesLeft, journal }: Pick<DrainReport, 'bytesLeft' | 'journal'>): string {
+  if (bytesLeft > 0) return `draining, ${formatSize(bytesLeft)} left`;
+  return journal ? 'draining, the journal left' : 'empty';
 }
 
 function stateText({ state, reason, paused }: BalanceReport): string {

@@ -84,6 +84,8 @@ export interface NodeReport {
   readonly address: string;
   readonly usedBytes: number;
   readonly capacityBytes: number;
+  /** What it still holds, of one that is to be emptied; null: it is not, or nobody tells. */
+  readonly draining: { readonly bytesLeft: number; readonly journal: boolean } | null;
   /** Measured share of the time that it is away, 0..1; null: nobody tells. */
   readonly unavailability: number | null;
 }
@@ -93,6 +95,11 @@ function nodeState(node: NodeFacts): NodeReportState {
   if (node.link !== 'down') return node.link;
   if (node.process === 'starting') return 'starting';
   return node.process === 'absent' && node.stoppedOnPurpose ? 'stopped' : 'down';
+}
+
+function drainingOf(nodeId: number, statistics: MountStatistics | undefined): NodeReport['draining'] {
+  const found = statistics?.draining.find(({ id }) => id === nodeId);
+  return found === undefined ? null : { bytesLeft: found.bytesLeft, journal: found.journal };
 }
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
@@ -119,6 +126,7 @@ export function statusReport(
     address: node.address,
     usedBytes: node.usedBytes,
     capacityBytes: node.capacityBytes,
+    draining: drainingOf(node.id, statistics),
     unavailability: statistics?.availability.nodes.find(({ id }) => id === node.id)?.unavailability ?? null,
   }));
   const layout = statistics?.availability.layout ?? volume;
@@ -210,6 +218,7 @@ function stoppedNodes(volume: VolumeFile): NodeReport[] {
     address: '',
     usedBytes: 0,
     capacityBytes: 0,
+    draining: null,
     unavailability: null,
   }));
 }

@@ -3,6 +3,7 @@ import type { WorkFacts } from '../supervisor/control-messages.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
 import { awayText, outlookText } from './availability-text.ts';
+import { drainText } from './balance-text.ts';
 import type { NodeReport, ReplicaStatus, StatusReport } from './status-report.ts';
 import { rateText } from './upkeep-text.ts';
 
@@ -77,6 +78,10 @@ function repairText({ redundancy }: StatusReport): string {
   return `, ${redundancy.degradedSegments} segments degraded, ${formatSize(redundancy.bytesToRepair)} to repair`;
 }
 
+function stateText({ state, draining }: NodeReport): string {
+  return draining === null ? state : `${state}, ${drainText(draining)}`;
+}
+
 export function nodeTable(nodes: readonly NodeReport[]): string {
   return formatTable(
     [
@@ -90,7 +95,7 @@ export function nodeTable(nodes: readonly NodeReport[]): string {
     ],
     nodes.map((node) => [
       String(node.id),
-      node.state,
+      stateText(node),
       node.pid === null ? '-' : String(node.pid),
       node.capacityBytes === 0 ? '-' : formatSize(node.usedBytes),
       node.capacityBytes === 0 ? '-' : formatSize(node.capacityBytes),

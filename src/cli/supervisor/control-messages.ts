@@ -7,12 +7,13 @@ import type { CheckProgress } from '../../fsck/check-volume.ts';
 import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
+import type { DrainReport } from '../../replicator/balance/balancer.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
 export type SupervisorRequest =
   | { readonly command: 'facts' }
-  /** The volume's file has more nodes than it had. */
+  /** The volume's file has other nodes than it had. */
   | { readonly command: 'take-nodes' }
   | { readonly command: 'start-node'; readonly id: number }
   | { readonly command: 'stop-node'; readonly id: number; readonly signal: 'SIGTERM' | 'SIGKILL' }
@@ -40,6 +41,8 @@ export type UpkeepAction =
   | { readonly kind: 'limit'; readonly bytesPerSecond: number }
   /** Of heal. */
   | { readonly kind: 'grace'; readonly ms: number }
+  /** Of balance: empties a node, takes it into use again, or lets go of one that holds nothing. */
+  | { readonly kind: 'drain' | 'undrain' | 'release'; readonly id: number }
   /** Of scrub; 0: never. */
   | { readonly kind: 'every'; readonly seconds: number }
   /** Of availability: share of time that the data may be unavailable; 0: whatever it is. */
@@ -123,6 +126,7 @@ export interface MountStatistics {
   readonly bytesToRepair: number;
   readonly work: readonly WorkFacts[];
   readonly availability: AvailabilityReport;
+  readonly draining: readonly DrainReport[];
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;
   readonly cleaning: CleaningStatistics;

@@ -24,7 +24,7 @@ import type {
 } from './control-messages.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { MOUNT_NODE_ARGS, STORAGE_NODE_ARGS } from './node-options.ts';
-import { registerVolume } from './registration.ts';
+import { registerVolume, removedNodes } from './registration.ts';
 
 /** A process that keeps dying is restarted with growing pauses. */
 const RESTART_FIRST_MS = 200;
@@ -53,6 +53,7 @@ export class Supervisor {
   readonly #restarts = new Map<string, { delayMs: number; startedAtMs: number }>();
   #mountSettings: MountSettings | undefined;
   #restart = false;
+  #taking: Promise<void> = Promise.resolve();
   #shuttingDown = false;
   #shutDownDone = false;
 
@@ -96,7 +97,7 @@ export class Supervisor {
       case 'facts':
         return this.facts();
       case 'take-nodes':
-        return this.#takeNodes();
+        return this.takeNodes();
       case 'start-node':
         rmSync(this.#options.layout.stoppedMark(request.id), { force: true });
         return this.startNode(request.id);
@@ -119,14 +120,34 @@ export class Supervisor {
     }
   }
 
-  /** Registers the nodes that the volume's file has and this does not know yet. Starts none. */
-  async #takeNodes(): Promise<void> {
+  /** Registers the nodes that the volume's file has and this does not know yet, and dismisses those that it has no longer. Starts none. */
+  takeNodes(): Promise<void> {
+    // One after the other: each goes by the file as it is then.
+    const taken = this.#taking.then(() => this.#takeNodesNow());
+    this.#taking = taken.catch(() => undefined); // whoever waits for it hears of it
+    return taken;
+  }
+
+  async #takeNodesNow(): Promise<void> {
     const { layout, coordinator } = this.#options;
     const volume = readVolumeFile(layout);
     await registerVolume(coordinator, volume, layout);
     for (const id of volume.nodes) {
       if (!this.#nodes.has(id)) this.#nodes.set(id, this.#managedNode(id));
     }
+    for (const id of await removedNodes(coordinator, volume)) await this.#dismiss(id);
+  }
+
+  /** Its process first: while it is listed, somebody comes back to it. */
+  async #dismiss(id: number): Promise<void> {
+    const { layout, coordinator, log } = this.#options;
+    const node = this.#nodes.get(id) ?? this.#managedNode(id);
+    node.adopt();
+    await node.stop('SIGTERM');
+    await coordinator.delete(coordinatorKeys.node(id));
+    this.#nodes.delete(id);
+    rmSync(layout.stoppedMark(id), { force: true });
+    log.info('node-dismissed', { id });
   }
 
   async #setRestart(restart: boolean): Promise<void> {

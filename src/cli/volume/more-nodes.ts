@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { MAX_NODES } from '../../base/limits.ts';
 import { asFailure, CommandFailure, exitCodes, systemCode } from '../failure.ts';
 import { requireSpace } from './requirements.ts';
-import { changeVolumeFile, type VolumeFile } from './volume-file.ts';
+import { changeVolumeFile, highestNode, type VolumeFile } from './volume-file.ts';
 import type { VolumeLayout } from './volume-layout.ts';
 
 export interface MoreNodes {
@@ -34,10 +34,10 @@ export function addNodes(layout: VolumeLayout, countFor: (volume: VolumeFile) =>
   return { volume, added };
 }
 
-/** Above those in use. A directory that was prepared for one may be there, but not one with data that some other node left. */
+/** Above those that are or were in use. A directory that was prepared for one may be there, but not one with data that some other node left. */
 function freeNodeIds(layout: VolumeLayout, volume: VolumeFile, count: number): number[] {
   const ids: number[] = [];
-  for (let id = Math.max(...volume.nodes) + 1; ids.length < count; id++) {
+  for (let id = highestNode(volume) + 1; ids.length < count; id++) {
     if (!holdsSomething(layout.nodeDirectory(id))) ids.push(id);
   }
   return ids;

@@ -1,6 +1,6 @@
 /**
  * volume.json and volume.key: what a volume is on this machine. Written once at creation and replaced atomically when
- * the mount point changes or nodes are added. Byte-level rules: docs/format/volume-file.md. A file that does not match is refused, never guessed at.
+ * the mount point changes, or nodes are added or removed. Byte-level rules: docs/format/volume-file.md. A file that does not match is refused, never guessed at.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -30,6 +30,8 @@ export interface VolumeFile {
   /** 32 hex digits. */
   readonly volumeId: string;
   readonly nodes: readonly number[];
+  /** The highest number that a node had which was removed: none is given twice. Absent: none was removed. */
+  readonly highestNode?: number;
   readonly dataFragments: number;
   readonly parityFragments: number;
   /** Bytes that each node may use; null: what its disk has. */
@@ -53,7 +55,7 @@ function isInteger(value: unknown, least: number, most: number): value is number
   return typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most;
 }
 
-const fieldRules: { readonly [Field in keyof VolumeFile]: (value: unknown) => boolean } = {
+const fieldRules: { readonly [Field in keyof Required<VolumeFile>]: (value: unknown) => boolean } = {
   formatVersion: (value) => value === 1,
   name: (value) => typeof value === 'string' && isVolumeName(value),
   volumeId: (value) => typeof value === 'string' && /^[0-9a-f]{32}$/.test(value),
@@ -63,6 +65,7 @@ const fieldRules: { readonly [Field in keyof VolumeFile]: (value: unknown) => bo
     value.length <= MAX_NODES &&
     new Set(value).size === value.length &&
     value.every((id) => isInteger(id, 1, 65535)),
+  highestNode: (value) => value === undefined || isInteger(value, 1, 65535),
   dataFragments: (value) => isInteger(value, 1, MAX_NODES),
   parityFragments: (value) => isInteger(value, 0, MAX_PARITY),
   capacityBytes: (value) => value === null || isInteger(value, 1, Number.MAX_SAFE_INTEGER),
@@ -82,6 +85,11 @@ export function volumeFileProblem(value: unknown): string | undefined {
     if (!(field in fieldRules)) return `field ${field} is not known`;
   }
   return undefined;
+}
+
+/** The highest number that any of its nodes has or had. */
+export function highestNode({ nodes, highestNode: removed = 0 }: VolumeFile): number {
+  return Math.max(removed, ...nodes);
 }
 
 export function readVolumeFile(layout: VolumeLayout): VolumeFile {

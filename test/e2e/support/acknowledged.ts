@@ -34,7 +34,7 @@ export function startWriter(directory: string): Writer {
   return { child, acknowledged, ended };
 }
 
-export function expectAcknowledged(target: TestVolume, acknowledged: readonly number[]): void {
+export function expectAcknowledged(target: Pick<TestVolume, 'path'>, acknowledged: readonly number[]): void {
   for (const [file, count] of acknowledged.entries()) {
     const content = readFileSync(target.path(`acknowledged-${file}`));
     let offset = 0;

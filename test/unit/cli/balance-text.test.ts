@@ -14,13 +14,14 @@ test('what is moved is said with rate and time left, and what is in the way', ()
     'rebalance: paused; at most 1.00 MiB/s',
   );
   const draining = [
-    { id: 2, bytesLeft: 3 * 2 ** 20 },
-    { id: 4, bytesLeft: 0 },
+    { id: 2, bytesLeft: 3 * 2 ** 20, journal: true },
+    { id: 4, bytesLeft: 0, journal: false },
+    { id: 5, bytesLeft: 0, journal: true },
   ];
   const working = { ...idle, state: 'working', bytesLeft: 3 * 2 ** 20, moved: 2 ** 20, draining } as const;
   expect(balanceText({ ...working, bytesPerSecond: 2 ** 20, secondsLeft: 3 })).toBe(
     'rebalance: working; 3.00 MiB to move; 1.00 MiB moved; 1.00 MiB/s, 3 s left\n' +
-      '  node 2: draining, 3.00 MiB left\n  node 4: empty',
+      '  node 2: draining, 3.00 MiB left\n  node 4: empty\n  node 5: draining, the journal left',
   );
   expect(balanceText({ ...working, state: 'blocked', reason: 'no room' })).toContain(
     'rebalance: blocked: no room',

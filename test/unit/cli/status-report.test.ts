@@ -51,6 +51,7 @@ const statistics: MountStatistics = {
   unreadableSegments: 0,
   bytesToRepair: 0,
   work: [],
+  draining: [{ id: 2, bytesLeft: 7, journal: true }],
   availability: {
     ...{ state: 'idle', segmentsLeft: 0, leftBytes: 0, doneBytes: 0, bytesPerSecond: 0, secondsLeft: null },
     ...{
@@ -203,6 +204,7 @@ describe('the JSON', () => {
         {
           ...{ id: 2, state: 'up', pid: 102, address: 'unix:/run/node-2.sock' },
           ...{ usedBytes: 5, capacityBytes: 50, unavailability: 0.002 },
+          draining: { bytesLeft: 7, journal: true },
         },
       ]),
       mounts: [{ path: '/mnt/plaid', pid: 99, primary: true }],
@@ -247,7 +249,7 @@ describe('the text', () => {
   test('tells how available the volume is, and how often each node is away', () => {
     const text = statusText(report());
     expect(text).toContain('available   99.9990% predicted, target 99.990%');
-    expect(text).toMatch(/^ *2 {2}up .* 0\.2% /m);
+    expect(text).toMatch(/^ *2 {2}up, draining, 7 B left .* 0\.2% /m);
   });
 
   test('begins with the verdict and what to do', () => {

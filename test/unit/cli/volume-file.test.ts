@@ -1,7 +1,18 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandFailure } from '../../../src/cli/failure.ts';
+import { deleteNodeDirectory, strikeOff } from '../../../src/cli/volume/fewer-nodes.ts';
 import { addNodes } from '../../../src/cli/volume/more-nodes.ts';
 import {
   changeVolumeFile,
@@ -85,6 +96,7 @@ describe('the volume file', () => {
     ['a name with a slash', { name: 'a/b' }],
     ['a relative mount point', { mountPoint: 'mnt' }],
     ['a missing id', { volumeId: undefined }],
+    ['a highest number that is none', { highestNode: 0 }],
   ])('%s is refused', (_, change) => {
     expect(volumeFileProblem({ ...golden, ...change })).toEqual(expect.any(String));
   });
@@ -98,6 +110,41 @@ describe('the volume file', () => {
 
   test('a directory without a volume says how to make one', () => {
     expect(() => readVolumeFile(layout)).toThrow('tartan up');
+  });
+});
+
+describe('fewer nodes', () => {
+  test('a number is not given again, and nothing but the node goes', () => {
+    createVolume(layout, wanted);
+    const before = readVolumeFile(layout);
+    const last = Math.max(...before.nodes);
+    strikeOff(layout, last);
+    const nodes = before.nodes.filter((id) => id !== last);
+    expect(readVolumeFile(layout)).toEqual({ ...before, nodes, highestNode: last });
+    expect(addNodes(layout, () => 1).added).toEqual([last + 1]);
+    strikeOff(layout, nodes[0]!);
+    expect(readVolumeFile(layout)).toMatchObject({ highestNode: last + 1 });
+    expect(volumeFileProblem(readVolumeFile(layout))).toBeUndefined();
+  });
+
+  test('a directory of a node goes with all that is in it; where there is none, nothing is amiss', () => {
+    createVolume(layout, wanted);
+    mkdirSync(join(layout.nodeDirectory(2), 'storage'), { recursive: true });
+    expect(deleteNodeDirectory(layout, 2)).toBeUndefined();
+    expect(existsSync(layout.nodeDirectory(2))).toBe(false);
+    expect(deleteNodeDirectory(layout, 2)).toBeUndefined();
+  });
+
+  test('of a link to a disk, what was on the disk and the link go', () => {
+    createVolume(layout, wanted);
+    const disk = join(layout.directory, 'disk');
+    mkdirSync(join(disk, 'lost+found'), { recursive: true });
+    mkdirSync(join(disk, 'storage'));
+    mkdirSync(join(layout.directory, 'nodes'));
+    symlinkSync(disk, layout.nodeDirectory(2));
+    expect(deleteNodeDirectory(layout, 2)).toBeUndefined();
+    expect(readdirSync(disk)).toEqual(['lost+found']);
+    expect(existsSync(layout.nodeDirectory(2))).toBe(false);
   });
 });
 
