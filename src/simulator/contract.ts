@@ -200,6 +200,8 @@ export interface WorkloadContext {
     run: (fileSystem: FileSystem) => T | Promise<T>,
   ): Promise<T>;
   sleep(delayMs: number): Promise<void>;
+  /** The volume does not have this node any more, which the mount has released. Its process runs on, and nobody comes to it. */
+  strikeOff(nodeId: number): void;
 }
 
 /** Load on the file system with a model of what must be there. Kept through the whole run, over every mount. */

@@ -32,8 +32,10 @@ export async function coordinatorProgram(platform: Platform, layout: Layout): Pr
   const database = await platform.databases.open('/coordinator');
   const engine = await openEmbeddedCoordinator(platform, database);
   for (let id = 1; id <= layout.shape.nodes; id++) {
-    if (!layout.isMember(id)) continue;
-    if ((await engine.get(coordinatorKeys.node(id))) === undefined) await addMember(engine, layout, id);
+    const key = coordinatorKeys.node(id);
+    const isListed = (await engine.get(key)) !== undefined;
+    if (layout.isMember(id) && !isListed) await addMember(engine, layout, id);
+    else if (!layout.isMember(id) && isListed) await engine.delete(key);
   }
   await serveRpc(platform, layout.coordinatorAddress, { key: KEY, handler: coordinatorHandler(engine) });
   return engine;

@@ -5,6 +5,7 @@
  * It knows how to bring everything back and when the cluster is healthy; which faults happen is the run's affair.
  */
 import { assert } from '../../base/assert.ts';
+import { coordinatorKeys } from '../../cluster/coordinator.ts';
 import type { EmbeddedCoordinator } from '../../cluster/coordinator-embedded.ts';
 import type { Volume } from '../../filesystem/volume.ts';
 import type { Address } from '../../platform/platform.ts';
@@ -84,8 +85,9 @@ export class SimulatedCluster implements ClusterView {
   readonly #onMounted: (volume: Volume) => void;
   readonly #mountListeners = new Set<() => void>();
   readonly #layout: Layout;
-  /** Nodes that the volume is to know. */
-  #members: number;
+  /** So many of the nodes have belonged to the volume. */
+  #joined: number;
+  readonly #struckOff = new Set<number>();
 
   constructor(options: ClusterOptions) {
     const { world, shape, machine, alter = (process) => process } = options;
@@ -99,8 +101,8 @@ export class SimulatedCluster implements ClusterView {
       machines.set(key, made);
       return made;
     };
-    this.#members = shape.nodes - shape.lateNodes;
-    const layout = layoutOf(shape, (id) => id <= this.#members);
+    this.#joined = shape.nodes - shape.lateNodes;
+    const layout = layoutOf(shape, (id) => id <= this.#joined && !this.#struckOff.has(id));
     this.#layout = layout;
     this.coordinatorService = new Service({
       world,
@@ -203,12 +205,23 @@ export class SimulatedCluster implements ClusterView {
 
   /** One more of the late nodes belongs to the volume; if the coordinator is away, when it returns. */
   join(): void {
-    assert(this.#members < this.shape.nodes, 'a node is left to join');
-    this.#members += 1;
-    this.#world.trace.event('join', { node: this.#members });
+    assert(this.#joined < this.shape.nodes, 'a node is left to join');
+    this.#joined += 1;
+    this.#world.trace.event('join', { node: this.#joined });
     const { coordinator } = this;
     // It may die under it; its next start makes up for that.
-    if (coordinator !== undefined) addMember(coordinator, this.#layout, this.#members).catch(() => undefined);
+    if (coordinator !== undefined) addMember(coordinator, this.#layout, this.#joined).catch(() => undefined);
+  }
+
+  /** The node does not belong to the volume any more; if the coordinator is away, when it returns. */
+  strikeOff(id: number): void {
+    this.#struckOff.add(id);
+    this.#world.trace.event('strike-off', { node: id });
+    this.coordinator?.delete(coordinatorKeys.node(id)).catch(() => undefined);
+  }
+
+  get #members(): number {
+    return this.#joined - this.#struckOff.size;
   }
 
   start(): void {
@@ -276,14 +289,16 @@ export class SimulatedCluster implements ClusterView {
     if (down.length > 0) return `${down.map((service) => service.name).join(', ')} do not serve`;
     const { mount } = this;
     if (mount === undefined) return 'no mount serves';
-    const { links, metadata, writer, shape } = mount.volume;
+    const { links, metadata, writer, shape, upkeep } = mount.volume;
     if (metadata.trouble !== undefined) return `metadata: ${metadata.trouble.message}`;
     if (writer.trouble !== undefined) return `log: ${writer.trouble.message}`;
     for (const link of links.links.values()) {
       if (link.state !== 'up') return `the mount sees node ${link.id} ${link.state}`;
     }
     if (links.links.size !== this.#members) return `the mount knows ${links.links.size} nodes`;
-    const members = Math.min(this.#members, Math.max(3, shape.parityFragments + 1));
+    const staying = this.#members - upkeep.balance().draining.length;
+    const able = staying > shape.parityFragments ? staying : this.#members;
+    const members = Math.min(able, Math.max(3, shape.parityFragments + 1));
     const present = metadata.ensemble.length;
     // One that was added for more parity stays until the journal changes its members for another reason.
     return present >= members ? undefined : `the journal has ${present} members of ${members}`;

@@ -94,6 +94,10 @@ class Context implements WorkloadContext {
     return new Promise((resolve) => this.world.scheduler.after(delayMs, resolve));
   }
 
+  strikeOff(nodeId: number): void {
+    this.#load.cluster.strikeOff(nodeId);
+  }
+
   mounted(): Promise<MountedFileSystem> {
     const { cluster } = this.#load;
     const { mount } = cluster;

@@ -1,8 +1,9 @@
 /**
- * An owner who empties nodes and takes them into use again, and pauses and resumes what follows from it. No load on the file system; others bring that.
+ * An owner who empties nodes and takes them into use again or removes them, and pauses and resumes what follows from it. No load on the file system; others bring that.
  * When all is calm again, the nodes that are to be empty have to be, and use has to be even, unless too few nodes or too little room is left.
  */
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
+import type { ReleaseObstacle } from '../../replicator/balance/node-release.ts';
 import type { Upkeep } from '../../replicator/upkeep.ts';
 import { CheckFailed, MountLost, type Workload, type WorkloadContext } from '../contract.ts';
 
@@ -24,6 +25,7 @@ export class MoverWorkload implements Workload {
       try {
         const { volume } = await context.mounted();
         this.#act(context, volume.upkeep, [...volume.links.links.keys()]);
+        if (this.#drains && dice.chance(0.3)) await this.#remove(context);
       } catch (error) {
         if (error instanceof MountLost) return;
         if (!(error instanceof MetadataUnavailable)) throw error;
@@ -43,6 +45,21 @@ export class MoverWorkload implements Workload {
     else upkeep.drain(dice.chance(0.2) ? [dice.pick(nodes), dice.pick(nodes)] : [dice.pick(nodes)]);
   }
 
+  /** A node that is empty, if it comes to that while enough others are left to bear faults. */
+  async #remove(context: WorkloadContext): Promise<void> {
+    const mount = await context.mounted();
+    const { links, shape, upkeep } = mount.volume;
+    const empty = upkeep.balance().draining.find(({ id }) => upkeep.releaseObstacle(id) === undefined);
+    if (empty === undefined || links.links.size <= shape.parityFragments + 2) return;
+    const { id } = empty;
+    const release = () => upkeep.release(id).catch(asBusy);
+    const obstacle = await context.operate(mount, 'release', { id }, release).catch(asBusy);
+    if (obstacle !== undefined) return;
+    // Whatever happens until then, nothing may come to lie on it.
+    await context.sleep(context.dice.below(800));
+    context.strikeOff(id);
+  }
+
   async check(context: WorkloadContext): Promise<void> {
     const { volume } = await context.mounted();
     const { upkeep } = volume;
@@ -60,4 +77,9 @@ export class MoverWorkload implements Workload {
       await context.sleep(POLL_MS);
     }
   }
+}
+
+function asBusy(error: unknown): ReleaseObstacle {
+  if (error instanceof MetadataUnavailable || error instanceof MountLost) return { kind: 'busy' };
+  throw error;
 }
