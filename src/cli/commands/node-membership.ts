@@ -9,11 +9,11 @@ import type { SupervisorClient } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { deleteNodeDirectory, strikeOff } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
-import { highestNode, type VolumeFile } from '../volume/volume-file.ts';
+import { highestNode, type NodeSettings, type VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { withMount } from './mount-call.ts';
 import { parseNodeId, requireNode, runningSupervisor } from './node-target.ts';
-import { parseCount } from './numbers.ts';
+import { parseCapacity, parseCount, parseDomain } from './numbers.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
@@ -26,6 +26,7 @@ export function addMembershipCommands(node: Command): void {
     .command('add')
     .description('add storage nodes, which get their share of the data')
     .option('--count <number>', 'how many (1)', parseCount('--count'));
+  addSettings(add);
   addJsonOption(addVolumeOptions(add)).action(runAdd);
   const drain = node
     .command('drain')
@@ -42,7 +43,30 @@ export function addMembershipCommands(node: Command): void {
     .command('replace')
     .description('add a node, move everything off another one, and remove that')
     .argument('<id>', 'number of the node to be replaced');
+  addSettings(replace, ' (as the one that is replaced)');
   addJsonOption(addVolumeOptions(replace)).action(runReplace);
+}
+
+function addSettings(command: Command, inherited = ''): void {
+  command
+    .option(
+      '--domain <label>',
+      `such as rack1: nodes that are likely to fail together, so no two fragments of a segment go there while there are enough other ones${inherited}`,
+      parseDomain,
+    )
+    .option('--capacity <size>', `bytes that it may use${inherited || ' (as the others)'}`, parseCapacity);
+}
+
+interface SettingsOptions extends VolumeOptions {
+  readonly domain?: string;
+  readonly capacity?: number;
+}
+
+function settingsOf({ domain, capacity }: SettingsOptions): NodeSettings {
+  return {
+    ...(domain === undefined ? {} : { domain }),
+    ...(capacity === undefined ? {} : { capacityBytes: capacity }),
+  };
 }
 
 interface Volume {
@@ -67,7 +91,7 @@ async function withSupervisor(
   }
 }
 
-interface AddOptions extends VolumeOptions {
+interface AddOptions extends SettingsOptions {
   readonly count?: number;
 }
 
@@ -77,7 +101,7 @@ async function runAdd(options: AddOptions): Promise<void> {
     throw new CommandFailure(exitCodes.usage, `--count ${count}: at least one node can be added`);
   const { layout, file } = existingVolume(options);
   await withSupervisor(options, layout, file, async (volume) => {
-    const added = await add(volume, count);
+    const added = await add(volume, count, settingsOf(options));
     const { nodes } = await volume.supervisor.facts();
     return nodes.filter(({ id }) => added.includes(id));
   });
@@ -87,10 +111,11 @@ async function runAdd(options: AddOptions): Promise<void> {
 async function add(
   { layout, supervisor, steps }: Volume,
   count: number,
+  settings: NodeSettings,
   beforeStart = () => Promise.resolve(),
 ): Promise<readonly number[]> {
   const step = steps.begin('nodes');
-  const { volume, added } = addNodes(layout, () => count);
+  const { volume, added } = addNodes(layout, () => count, settings);
   await supervisor.run({ command: 'take-nodes' });
   await beforeStart();
   for (const id of added) {
@@ -159,7 +184,7 @@ async function dismiss({ layout, supervisor, steps }: Volume, id: number): Promi
   if (left !== undefined) steps.note(`  ${left}`);
 }
 
-async function runReplace(idText: string, options: VolumeOptions): Promise<void> {
+async function runReplace(idText: string, options: SettingsOptions): Promise<void> {
   const id = parseNodeId(idText);
   const { layout, file } = existingVolume(options);
   requireNode(file, id);
@@ -168,7 +193,8 @@ async function runReplace(idText: string, options: VolumeOptions): Promise<void>
     // Given again after it was cut short, it adds no further node.
     const isUnderWay = draining.some((drain) => drain.id === id);
     // Draining begins when the mount knows where to: otherwise segments would be made narrower.
-    const by = isUnderWay ? [] : await add(volume, 1, () => beginDrain(layout, id));
+    const settings = { ...file.nodeSettings?.[id], ...settingsOf(options) };
+    const by = isUnderWay ? [] : await add(volume, 1, settings, () => beginDrain(layout, id));
     await emptied(volume, id);
     await letGo(volume, id);
     await dismiss(volume, id);

@@ -1,6 +1,7 @@
 /** Option values that are numbers or sizes, checked where they are parsed. */
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { parseSize } from '../volume/sizes.ts';
+import { isDomainLabel } from '../volume/volume-file.ts';
 
 export function parseCount(option: string): (text: string) => number {
   return (text) => {
@@ -13,6 +14,14 @@ export function parseCapacity(text: string): number {
   const bytes = parseSize(text);
   if (bytes !== undefined && bytes > 0) return bytes;
   throw new CommandFailure(exitCodes.usage, `--capacity ${text}: a size such as 500M or 20G is expected`);
+}
+
+export function parseDomain(text: string): string {
+  if (isDomainLabel(text)) return text;
+  throw new CommandFailure(
+    exitCodes.usage,
+    `--domain ${text}: a label has letters, digits, dots, dashes and underscores, at most 63, and is no number`,
+  );
 }
 
 /** Bytes per second. */

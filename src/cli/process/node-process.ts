@@ -28,6 +28,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
       const identity = identityOf(process.pid);
       if (identity !== undefined) writeProcessFile(pidFile, identity);
       reporter.phase('reading its logs');
+      const capacityBytes = volume.nodeSettings?.[id]?.capacityBytes ?? volume.capacityBytes;
       try {
         const node = await startStorageNode(realPlatform({ log }), {
           directory: layout.nodeDirectory(id),
@@ -36,7 +37,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
           key: readVolumeKey(layout),
           address: { kind: 'unix', path: layout.nodeSocket(id) },
           diskSharers: volume.nodes.length,
-          ...(volume.capacityBytes === null ? {} : { capacityBytes: volume.capacityBytes }),
+          ...(capacityBytes === null ? {} : { capacityBytes }),
         });
         return async () => {
           await node.close();

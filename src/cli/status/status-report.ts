@@ -84,6 +84,8 @@ export interface NodeReport {
   readonly address: string;
   readonly usedBytes: number;
   readonly capacityBytes: number;
+  /** Label of the nodes that are likely to fail with it; null: none. */
+  readonly domain: string | null;
   /** What it still holds, of one that is to be emptied; null: it is not, or nobody tells. */
   readonly draining: { readonly bytesLeft: number; readonly journal: boolean } | null;
   /** Measured share of the time that it is away, 0..1; null: nobody tells. */
@@ -126,6 +128,7 @@ export function statusReport(
     address: node.address,
     usedBytes: node.usedBytes,
     capacityBytes: node.capacityBytes,
+    domain: node.domain,
     draining: drainingOf(node.id, statistics),
     unavailability: statistics?.availability.nodes.find(({ id }) => id === node.id)?.unavailability ?? null,
   }));
@@ -218,6 +221,7 @@ function stoppedNodes(volume: VolumeFile): NodeReport[] {
     address: '',
     usedBytes: 0,
     capacityBytes: 0,
+    domain: volume.nodeSettings?.[id]?.domain ?? null,
     draining: null,
     unavailability: null,
   }));

@@ -83,6 +83,7 @@ function stateText({ state, draining }: NodeReport): string {
 }
 
 export function nodeTable(nodes: readonly NodeReport[]): string {
+  const isLabelled = nodes.some(({ domain }) => domain !== null);
   return formatTable(
     [
       { title: 'NODE', align: 'right' },
@@ -91,6 +92,7 @@ export function nodeTable(nodes: readonly NodeReport[]): string {
       { title: 'USED', align: 'right' },
       { title: 'CAPACITY', align: 'right' },
       { title: 'AWAY', align: 'right' },
+      ...(isLabelled ? [{ title: 'DOMAIN' }] : []),
       { title: 'ADDRESS' },
     ],
     nodes.map((node) => [
@@ -100,6 +102,7 @@ export function nodeTable(nodes: readonly NodeReport[]): string {
       node.capacityBytes === 0 ? '-' : formatSize(node.usedBytes),
       node.capacityBytes === 0 ? '-' : formatSize(node.capacityBytes),
       node.unavailability === null ? '-' : awayText(node.unavailability),
+      ...(isLabelled ? [node.domain ?? '-'] : []),
       node.address,
     ]),
   );

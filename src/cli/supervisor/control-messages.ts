@@ -87,6 +87,8 @@ export interface NodeFacts {
   readonly stoppedOnPurpose: boolean;
   readonly failure: string | null;
   readonly link: 'up' | 'slow' | 'down';
+  /** null: no label. */
+  readonly domain: string | null;
   readonly usedBytes: number;
   readonly capacityBytes: number;
 }

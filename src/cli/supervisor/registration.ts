@@ -16,7 +16,9 @@ export async function registerVolume(
     encodeRecord({ formatVersion, name, volumeId, dataFragments, parityFragments }),
   );
   for (const id of volume.nodes) {
-    const record: NodeRecord = { id, address: `unix:${layout.nodeSocket(id)}` };
+    const domain = volume.nodeSettings?.[id]?.domain;
+    const address = `unix:${layout.nodeSocket(id)}`;
+    const record: NodeRecord = { id, address, ...(domain === undefined ? {} : { domain }) };
     await putIfDifferent(coordinator, coordinatorKeys.node(id), encodeRecord(record));
   }
 }

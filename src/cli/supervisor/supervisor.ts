@@ -307,6 +307,7 @@ export class Supervisor {
       stoppedOnPurpose: existsSync(this.#options.layout.stoppedMark(id)),
       failure: node.failure?.message ?? null,
       link: link?.state ?? 'down',
+      domain: link === undefined || link.domain === String(id) ? null : link.domain,
       usedBytes: link?.usedBytes ?? 0,
       capacityBytes: link?.capacityBytes ?? 0,
     };

@@ -12,11 +12,12 @@ import type { VolumeLayout } from './volume-layout.ts';
 const EXPECTED = ['ENOENT', 'EBUSY', 'ENOTEMPTY'];
 
 export function strikeOff(layout: VolumeLayout, id: number): VolumeFile {
-  return changeVolumeFile(layout, (before) => ({
-    ...before,
-    nodes: before.nodes.filter((node) => node !== id),
-    highestNode: highestNode(before),
-  }));
+  return changeVolumeFile(layout, (before) => {
+    const nodes = before.nodes.filter((node) => node !== id);
+    const { [id]: _, ...nodeSettings } = before.nodeSettings ?? {};
+    const after = { ...before, nodes, highestNode: highestNode(before) };
+    return before.nodeSettings === undefined ? after : { ...after, nodeSettings };
+  });
 }
 
 /** A directory that is a mount point, or a link to one, is emptied. Says what could not be deleted; undefined: nothing is left. */

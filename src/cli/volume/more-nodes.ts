@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { MAX_NODES } from '../../base/limits.ts';
 import { asFailure, CommandFailure, exitCodes, systemCode } from '../failure.ts';
 import { requireSpace } from './requirements.ts';
-import { changeVolumeFile, highestNode, type VolumeFile } from './volume-file.ts';
+import { changeVolumeFile, highestNode, type NodeSettings, type VolumeFile } from './volume-file.ts';
 import type { VolumeLayout } from './volume-layout.ts';
 
 export interface MoreNodes {
@@ -15,8 +15,12 @@ export interface MoreNodes {
   readonly added: readonly number[];
 }
 
-/** `countFor` says how many more are wanted by what the volume has. */
-export function addNodes(layout: VolumeLayout, countFor: (volume: VolumeFile) => number): MoreNodes {
+/** `countFor` says how many more are wanted by what the volume has. All of them get the settings. */
+export function addNodes(
+  layout: VolumeLayout,
+  countFor: (volume: VolumeFile) => number,
+  settings: NodeSettings = {},
+): MoreNodes {
   let added: readonly number[] = [];
   const volume = changeVolumeFile(layout, (before) => {
     const count = countFor(before);
@@ -29,7 +33,10 @@ export function addNodes(layout: VolumeLayout, countFor: (volume: VolumeFile) =>
     }
     if (count > 0) requireSpace(layout.directory, count);
     added = freeNodeIds(layout, before, count);
-    return { ...before, nodes: [...before.nodes, ...added] };
+    const after = { ...before, nodes: [...before.nodes, ...added] };
+    if (Object.keys(settings).length === 0) return after;
+    const theirs = Object.fromEntries(added.map((id) => [id, settings]));
+    return { ...after, nodeSettings: { ...before.nodeSettings, ...theirs } };
   });
   return { volume, added };
 }

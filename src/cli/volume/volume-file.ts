@@ -32,19 +32,33 @@ export interface VolumeFile {
   readonly nodes: readonly number[];
   /** The highest number that a node had which was removed: none is given twice. Absent: none was removed. */
   readonly highestNode?: number;
+  /** What holds for single nodes, by their number. */
+  readonly nodeSettings?: Readonly<Record<string, NodeSettings>>;
   readonly dataFragments: number;
   readonly parityFragments: number;
-  /** Bytes that each node may use; null: what its disk has. */
+  /** Bytes that each node may use that has no settings of its own; null: what its disk has. */
   readonly capacityBytes: number | null;
   readonly mountPoint: string;
   readonly frontend: Frontend;
 }
 
+export interface NodeSettings {
+  /** Nodes with the same label are likely to fail together. */
+  readonly domain?: string;
+  readonly capacityBytes?: number;
+}
+
 const KEY_BYTES = 32;
 const VOLUME_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+/** Not a number: a node without a label is a domain of its own, and is called by its number. */
+const DOMAIN_LABEL = /^(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 export function isVolumeName(text: string): boolean {
   return VOLUME_NAME.test(text);
+}
+
+export function isDomainLabel(text: string): boolean {
+  return DOMAIN_LABEL.test(text);
 }
 
 export function volumeExists(layout: VolumeLayout): boolean {
@@ -66,12 +80,24 @@ const fieldRules: { readonly [Field in keyof Required<VolumeFile>]: (value: unkn
     new Set(value).size === value.length &&
     value.every((id) => isInteger(id, 1, 65535)),
   highestNode: (value) => value === undefined || isInteger(value, 1, 65535),
+  nodeSettings: (value) => value === undefined || areNodeSettings(value),
   dataFragments: (value) => isInteger(value, 1, MAX_NODES),
   parityFragments: (value) => isInteger(value, 0, MAX_PARITY),
   capacityBytes: (value) => value === null || isInteger(value, 1, Number.MAX_SAFE_INTEGER),
   mountPoint: (value) => typeof value === 'string' && value.startsWith('/'),
   frontend: (value) => frontends.includes(value as Frontend),
 };
+
+function areNodeSettings(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.entries(value).every(([id, settings]: [string, unknown]) => {
+    if (!/^[1-9]\d{0,4}$/.test(id) || typeof settings !== 'object' || settings === null) return false;
+    return Object.entries(settings).every(([field, setting]: [string, unknown]) => {
+      if (field === 'domain') return typeof setting === 'string' && isDomainLabel(setting);
+      return field === 'capacityBytes' && isInteger(setting, 1, Number.MAX_SAFE_INTEGER);
+    });
+  });
+}
 
 /** Returns what is wrong with it, or undefined. */
 export function volumeFileProblem(value: unknown): string | undefined {

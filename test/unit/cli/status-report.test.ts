@@ -91,6 +91,7 @@ function node(id: number, change: Partial<NodeFacts> = {}): NodeFacts {
     stoppedOnPurpose: false,
     failure: null,
     link: 'up',
+    domain: null,
     usedBytes: 5,
     capacityBytes: 50,
     ...change,
@@ -204,6 +205,7 @@ describe('the JSON', () => {
         {
           ...{ id: 2, state: 'up', pid: 102, address: 'unix:/run/node-2.sock' },
           ...{ usedBytes: 5, capacityBytes: 50, unavailability: 0.002 },
+          domain: null,
           draining: { bytesLeft: 7, journal: true },
         },
       ]),

@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandFailure } from '../../../src/cli/failure.ts';
+import { registerVolume } from '../../../src/cli/supervisor/registration.ts';
 import { deleteNodeDirectory, strikeOff } from '../../../src/cli/volume/fewer-nodes.ts';
 import { addNodes } from '../../../src/cli/volume/more-nodes.ts';
 import {
@@ -22,6 +23,7 @@ import {
   volumeFileProblem,
 } from '../../../src/cli/volume/volume-file.ts';
 import { type VolumeLayout, volumeLayout } from '../../../src/cli/volume/volume-layout.ts';
+import type { Coordinator } from '../../../src/cluster/coordinator.ts';
 
 const golden = JSON.parse(
   readFileSync(new URL('../../golden/volume-file.v1.json', import.meta.url), 'utf8'),
@@ -97,6 +99,10 @@ describe('the volume file', () => {
     ['a relative mount point', { mountPoint: 'mnt' }],
     ['a missing id', { volumeId: undefined }],
     ['a highest number that is none', { highestNode: 0 }],
+    ['settings of no node', { nodeSettings: { x: {} } }],
+    ['a setting that is not known', { nodeSettings: { 1: { colour: 'red' } } }],
+    ['a label that is a number', { nodeSettings: { 1: { domain: '2' } } }],
+    ['a node without room', { nodeSettings: { 1: { capacityBytes: 0 } } }],
   ])('%s is refused', (_, change) => {
     expect(volumeFileProblem({ ...golden, ...change })).toEqual(expect.any(String));
   });
@@ -145,6 +151,32 @@ describe('fewer nodes', () => {
     expect(deleteNodeDirectory(layout, 2)).toBeUndefined();
     expect(readdirSync(disk)).toEqual(['lost+found']);
     expect(existsSync(layout.nodeDirectory(2))).toBe(false);
+  });
+});
+
+describe('settings of single nodes', () => {
+  test('belong to the nodes that were added with them, and go with them', () => {
+    createVolume(layout, wanted);
+    const settings = { domain: 'rack1', capacityBytes: 5_000_000 };
+    const { added } = addNodes(layout, () => 2, settings);
+    addNodes(layout, () => 1);
+    const [first, second] = added as [number, number];
+    expect(readVolumeFile(layout).nodeSettings).toEqual({ [first]: settings, [second]: settings });
+    strikeOff(layout, first);
+    expect(readVolumeFile(layout).nodeSettings).toEqual({ [second]: settings });
+  });
+
+  test('are told to the coordinator', async () => {
+    createVolume(layout, wanted);
+    const { added } = addNodes(layout, () => 1, { domain: 'rack1' });
+    const puts = new Map<string, unknown>();
+    const coordinator = {
+      get: () => Promise.resolve(undefined),
+      put: (key: string, value: Buffer) => Promise.resolve(puts.set(key, JSON.parse(value.toString()))),
+    } as unknown as Coordinator;
+    await registerVolume(coordinator, readVolumeFile(layout), layout);
+    expect(puts.get(`nodes/${added[0]}`)).toMatchObject({ id: added[0], domain: 'rack1' });
+    expect(puts.get('nodes/1')).not.toHaveProperty('domain');
   });
 });
 
