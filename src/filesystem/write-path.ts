@@ -13,7 +13,6 @@ import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { Placement, SegmentWriter } from '../log/log.ts';
 import type { MetadataManager } from '../metadata/metadata.ts';
 import type { Platform } from '../platform/platform.ts';
-import { timestamp } from './attributes.ts';
 import type { MaybePromise } from './file-system.ts';
 import type { Flusher } from './flusher.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
@@ -167,7 +166,7 @@ export class WritePath {
   }
 
   #claim(state: InodeState, firstBlock: number, placements: readonly Placement[], endBytes: number): void {
-    state.dirtyTime = timestamp(this.#platform.clock);
+    state.dirtyTime = this.#platform.clock.fileTime();
     this.#data.claim(state, firstBlock, placements, endBytes);
     this.#flusher.appended();
   }

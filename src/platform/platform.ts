@@ -28,9 +28,16 @@ export class MachineError extends Error {
   }
 }
 
+export interface FileTime {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
 export interface Clock {
   /** Wall clock: milliseconds since 1970, with fractions. */
   wallMs(): number;
+  /** What the kernel would stamp a file with now: where it stamped one just before, the very same time. */
+  fileTime(): FileTime;
   /** Monotonic milliseconds, with fractions; for time-outs and rates. */
   monotonicMs(): number;
 }

@@ -11,6 +11,9 @@ import { MachineError } from '../platform.ts';
 export type NativeHandle = { readonly __native: unique symbol };
 
 export interface NativeAddon {
+  /** Two doubles: seconds and nanoseconds. */
+  fileTime(out: Uint8Array): void;
+
   kernelLevels(): string[];
   forceKernelLevel(name: string): number;
   crc32c(bytes: Uint8Array, seed: number): number;

@@ -1,9 +1,17 @@
 /** The machine's clocks and timers. */
 import { setImmediate, setTimeout } from 'node:timers';
+import { nativeAddon } from '../native/addon.ts';
 import type { Clock, Timers } from '../platform.ts';
+
+const fileTime = new Float64Array(2);
+const fileTimeBytes = new Uint8Array(fileTime.buffer);
 
 export const realClock: Clock = {
   wallMs: () => performance.timeOrigin + performance.now(),
+  fileTime() {
+    nativeAddon().fileTime(fileTimeBytes);
+    return { seconds: fileTime[0]!, nanoseconds: fileTime[1]! };
+  },
   monotonicMs: () => performance.now(),
 };
 

@@ -22,6 +22,9 @@ export class ManualClock {
   wallMs(): number {
     return this.nowMs;
   }
+  fileTime() {
+    return this.time();
+  }
   monotonicMs(): number {
     return performance.now();
   }
