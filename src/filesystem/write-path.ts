@@ -126,6 +126,7 @@ export class WritePath {
         this.#writer.appendLanded(state.inode, firstBlock, blockCount),
         endBytes,
       );
+      this.#flusher.written(state);
       return;
     }
     const blocks = Buffer.allocUnsafe(blockCount * BLOCK_BYTES);
@@ -133,6 +134,7 @@ export class WritePath {
       return this.#writeLater(state, offsetBytes, data, lengthBytes);
     place(blocks, offsetBytes - firstBlock * BLOCK_BYTES, data, edges);
     this.#claim(state, firstBlock, this.#writer.append(state.inode, firstBlock, blocks), endBytes);
+    this.#flusher.written(state);
   }
 
   /** The block with [from, to) of it set to zero: for truncation and holes. The caller holds the file's lock. Undefined: it is a hole. */

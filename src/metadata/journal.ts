@@ -138,6 +138,13 @@ export class Journal {
     return this.whenCommitted(this.lastSequence + 1);
   }
 
+  /** The same without waiting: what is not on its way yet goes now, or with the next append. */
+  hasten(): void {
+    if (this.encoder.operations === 0) return;
+    this.#wanted = true;
+    this.#pump();
+  }
+
   whenCommitted(sequence: number): Promise<void> {
     if (this.#stopped !== undefined) return Promise.reject(this.#stopped);
     if (sequence <= this.#committedSequence) return Promise.resolve();
@@ -164,12 +171,17 @@ export class Journal {
   #pump(): void {
     while (this.#running && this.#inFlight.length < MAX_IN_FLIGHT) {
       if (this.#sentSequence === this.lastSequence) {
-        // An open group that is waited for goes at once if the way is free, and otherwise collects who else comes.
-        if (!this.#wanted || this.encoder.operations === 0 || this.#inFlight.length > 0) return;
+        // An open group that is wanted goes at once, unless others wait for what is on its way: then it collects who else comes.
+        if (!this.#wanted || this.encoder.operations === 0 || this.#isAwaited) return;
         this.closeGroup();
       }
       this.#send();
     }
+  }
+
+  /** Somebody waits for an append that is on its way. */
+  get #isAwaited(): boolean {
+    return this.#waiters.some(({ sequence }) => sequence <= this.#sentSequence);
   }
 
   #send(): void {
