@@ -61,6 +61,8 @@ export class Journal {
   /** Somebody waits for the open group. */
   #wanted = false;
   #timerArmed = false;
+  /** Members' answers are waited for awake: as soon as somebody waits for them, or is expected to. */
+  #isAwake = false;
   #waiters: Waiter[] = [];
   #backlog: { promise: Promise<void>; resolve: () => void } | undefined;
   #quiet: (() => void) | undefined;
@@ -142,6 +144,7 @@ export class Journal {
   hasten(): void {
     if (this.encoder.operations === 0) return;
     this.#wanted = true;
+    this.#waitAwake(true);
     this.#pump();
   }
 
@@ -151,6 +154,7 @@ export class Journal {
     const committed = new Promise<void>((resolve, reject) => {
       this.#waiters.push({ sequence, resolve, reject });
     });
+    this.#waitAwake(true);
     this.#pump();
     return committed;
   }
@@ -177,6 +181,12 @@ export class Journal {
       }
       this.#send();
     }
+  }
+
+  #waitAwake(isWaiting: boolean): void {
+    if (isWaiting === this.#isAwake) return;
+    this.#isAwake = isWaiting;
+    this.#timers.waitAwake(isWaiting);
   }
 
   /** Somebody waits for an append that is on its way. */
@@ -278,6 +288,7 @@ export class Journal {
         else this.#waiters.push(waiter);
       }
     }
+    this.#waitAwake(this.#waiters.length > 0);
     if (this.#backlog !== undefined && this.uncommittedBytes < BACKLOG_BYTES) {
       this.#backlog.resolve();
       this.#backlog = undefined;
@@ -288,6 +299,7 @@ export class Journal {
   rejectWaiters(reason: MetadataUnavailable): void {
     const waiters = this.#waiters;
     this.#waiters = [];
+    this.#waitAwake(false);
     for (const waiter of waiters) waiter.reject(reason);
     this.#backlog?.resolve();
     this.#backlog = undefined;

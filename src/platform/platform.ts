@@ -52,6 +52,8 @@ export interface Timers {
   sleep(delayMs: number): Promise<void>;
   /** Runs at the end of this turn of the event loop, after I/O callbacks (setImmediate). */
   defer(run: () => void): void;
+  /** A hint: something that takes microseconds is waited for, or nothing any more. Until it comes the event loop need not sleep. */
+  waitAwake(isWaiting: boolean): void;
 }
 
 export interface RandomSource {

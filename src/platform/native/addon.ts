@@ -11,6 +11,9 @@ import { MachineError } from '../platform.ts';
 export type NativeHandle = { readonly __native: unique symbol };
 
 export interface NativeAddon {
+  awakeOpen(): NativeHandle | number;
+  awakeExpect(handle: NativeHandle, expected: boolean): number;
+
   /** Two doubles: seconds and nanoseconds. */
   fileTime(out: Uint8Array): void;
 

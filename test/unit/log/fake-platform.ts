@@ -25,6 +25,7 @@ export class VirtualTime {
     },
     sleep: (delayMs) => new Promise((resolve) => this.timers.after(delayMs, resolve)),
     defer: (run) => setImmediate(run),
+    waitAwake: () => undefined,
   };
 
   get pendingTimers(): number {

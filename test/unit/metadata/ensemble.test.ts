@@ -92,8 +92,10 @@ test('what is hastened becomes durable although nobody waits, and holds up nothi
   const manager = await open({ deaf: true });
   const durable = () => Math.min(...manager.ensemble.map((each) => each.durableSequence));
   const before = durable();
+  const awake = vi.spyOn(cluster.platform.timers, 'waitAwake');
   create(manager, 'one');
   manager.hasten();
+  expect(awake).toHaveBeenLastCalledWith(true);
   create(manager, 'two');
   manager.hasten();
   create(manager, 'three');
@@ -103,6 +105,7 @@ test('what is hastened becomes durable although nobody waits, and holds up nothi
   create(manager, 'four');
   manager.hasten();
   await until(() => durable() === before + 4);
+  expect(awake).toHaveBeenLastCalledWith(false);
   const again = await open({ directory: crashedView('after-crash') });
   expect(again.lookup(1, 'four')).toBe(5);
 });
