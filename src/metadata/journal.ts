@@ -140,7 +140,7 @@ export class Journal {
     return this.whenCommitted(this.lastSequence + 1);
   }
 
-  /** The same without waiting: what is not on its way yet goes now, or with the next append. */
+  /** The same without waiting: it goes now if the way is free, or with the next append. */
   hasten(): void {
     if (this.encoder.operations === 0) return;
     this.#wanted = true;
@@ -175,8 +175,8 @@ export class Journal {
   #pump(): void {
     while (this.#running && this.#inFlight.length < MAX_IN_FLIGHT) {
       if (this.#sentSequence === this.lastSequence) {
-        // An open group that is wanted goes at once, unless others wait for what is on its way: then it collects who else comes.
-        if (!this.#wanted || this.encoder.operations === 0 || this.#isAwaited) return;
+        // An open group that is wanted goes at once if the way is free, and otherwise collects who else comes.
+        if (!this.#wanted || this.encoder.operations === 0 || !this.#isFree) return;
         this.closeGroup();
       }
       this.#send();
@@ -189,9 +189,10 @@ export class Journal {
     this.#timers.waitAwake(isWaiting);
   }
 
-  /** Somebody waits for an append that is on its way. */
-  get #isAwaited(): boolean {
-    return this.#waiters.some(({ sequence }) => sequence <= this.#sentSequence);
+  /** Nothing is on its way, or nothing that anybody waits for, while somebody waits for the open group. */
+  get #isFree(): boolean {
+    if (this.#inFlight.length === 0) return true;
+    return this.#waiters.length > 0 && this.#waiters.every(({ sequence }) => sequence > this.#sentSequence);
   }
 
   #send(): void {
