@@ -4,6 +4,8 @@
 #pragma weak tartan_fuse_init
 
 NAPI_MODULE_INIT() {
+  tartan_awake_init(env, exports);
+  tartan_clock_init(env, exports);
   tartan_kernels_init(env, exports);
   tartan_slab_init(env, exports);
   tartan_disk_init(env, exports);

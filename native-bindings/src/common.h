@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+napi_value tartan_awake_init(napi_env env, napi_value exports);
+napi_value tartan_clock_init(napi_env env, napi_value exports);
 napi_value tartan_kernels_init(napi_env env, napi_value exports);
 napi_value tartan_slab_init(napi_env env, napi_value exports);
 napi_value tartan_disk_init(napi_env env, napi_value exports);

@@ -2,7 +2,6 @@
 import { BLOCK_BYTES } from '../base/units.ts';
 import { newBlockMap } from '../metadata/extent-runs.ts';
 import type { Inode, MetadataManager, Timestamp } from '../metadata/metadata.ts';
-import type { Clock } from '../platform/platform.ts';
 import type { Attributes } from './file-system.ts';
 import type { InodeState } from './inode-state.ts';
 import { isDirectory, isRegular } from './mode.ts';
@@ -15,12 +14,6 @@ const SECTORS_PER_BLOCK = BLOCK_BYTES / 512;
 const MAX_COUNTED_LINES = 16;
 
 const lineMap = newBlockMap(64);
-
-export function timestamp(clock: Clock): Timestamp {
-  const wallMs = clock.wallMs();
-  const seconds = Math.floor(wallMs / 1000);
-  return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((wallMs - seconds * 1000) * 1_000_000)) };
-}
 
 export function attributesOf(
   inode: Inode,

@@ -72,16 +72,30 @@ export class Flusher {
     if (this.#timer === undefined && !this.#closed) this.#arm(FLUSH_AFTER_MS);
   }
 
+  /**
+   * After each write that did not wait. Where an fsync is expected next, the journaling that it would wait for begins now and goes on while the
+   * kernel gets its reply and sends the fsync. An expectation that fails costs an append, once for each fsync at most.
+   */
+  written(state: InodeState): void {
+    if (++state.writesSinceSync !== state.writesBeforeSync) return;
+    if (this.#canInline(state) && this.#tryCommitInline()) this.#metadata.hasten();
+  }
+
   /** Everything that was written to the file so far, and all metadata changes before, are durable when it resolves. */
   fsync(state: InodeState | undefined): Promise<void> {
-    if (state !== undefined && state.parts.length > 0) {
-      const { parts } = state;
-      const isOnlyOpen = parts.length === 1 && parts[0]!.segmentId === this.#writer.openSegmentId;
-      if (isOnlyOpen && this.#fitsInline) this.#commitInline();
-      const last = parts.at(-1);
+    if (state !== undefined) {
+      state.writesBeforeSync = state.writesSinceSync;
+      state.writesSinceSync = 0;
+      if (this.#canInline(state)) this.#commitInline();
+      const last = state.parts.at(-1);
       if (last !== undefined) return this.#commitUpTo(last.segmentId);
     }
     return this.#metadata.sync();
+  }
+
+  /** All that the file has uncommitted can be journaled. */
+  #canInline({ parts }: InodeState): boolean {
+    return parts.length === 1 && parts[0]!.segmentId === this.#writer.openSegmentId && this.#fitsInline;
   }
 
   /** The same for all files. */
@@ -166,13 +180,20 @@ export class Flusher {
       this.#writer.seal(true);
       return;
     }
+    this.#tryCommitInline();
+    if (this.#openHasLeftOut) this.#writer.seal(true);
+  }
+
+  /** False if the metadata refuses it now, which nobody waits for. */
+  #tryCommitInline(): boolean {
     try {
       this.#commitInline();
+      return true;
     } catch (error) {
       if (!(error instanceof MetadataUnavailable)) throw error;
       this.#platform.log.warn('flush-refused', { reason: error.message });
+      return false;
     }
-    if (this.#openHasLeftOut) this.#writer.seal(true);
   }
 
   #committed(segmentId: number): Promise<void> {

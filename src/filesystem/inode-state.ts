@@ -45,6 +45,9 @@ export class InodeState {
   uncommittedBlocks = 0;
   /** The newest segment of which blocks of this file were journaled inline. */
   newestInlineSegment = 0;
+  writesSinceSync = 0;
+  /** The same before the last fsync: after as many the next one is expected. */
+  writesBeforeSync = 0;
   /** Held by operations that wait in the middle: unaligned writes over stored data, truncation, punching. */
   readonly lock = new AsyncLock();
   readonly listeners = new Set<ContentListener>();

@@ -6,7 +6,7 @@ import { posixOutcome } from '../base/errno.ts';
 import { MAX_NAME_BYTES, MAX_SYMLINK_BYTES } from '../base/limits.ts';
 import type { Inode, MetadataManager, NewInode } from '../metadata/metadata.ts';
 import type { Platform } from '../platform/platform.ts';
-import { attributesOf, timestamp } from './attributes.ts';
+import { attributesOf } from './attributes.ts';
 import { directoryInode } from './directory.ts';
 import type { Attributes, Caller } from './file-system.ts';
 import type { InodeTable } from './inode-state.ts';
@@ -133,6 +133,6 @@ export class Namespace {
   }
 
   #now() {
-    return timestamp(this.#platform.clock);
+    return this.#platform.clock.fileTime();
   }
 }

@@ -10,7 +10,7 @@ import { BLOCK_BYTES } from '../base/units.ts';
 import type { SegmentReader, SegmentWriter } from '../log/log.ts';
 import type { InodeChanges, MetadataManager, Timestamp } from '../metadata/metadata.ts';
 import type { Platform } from '../platform/platform.ts';
-import { attributesOf, timestamp } from './attributes.ts';
+import { attributesOf } from './attributes.ts';
 import { Committer } from './committer.ts';
 import { directoryInode, readDirectory } from './directory.ts';
 import { rethrow, toErrno, withErrno } from './errors.ts';
@@ -220,6 +220,9 @@ class TartanFileSystem implements FileSystem {
         return show();
       }
       const state = this.#inodes.find(inode);
+      const isToBeCommitted = state?.dirtyTime === undefined || state.parts.length > 0;
+      const shown = this.#names.attributes(known);
+      if (isToBeCommitted && areShown(changes, shown)) return shown;
       // A time of writing that is still to be committed goes along, so that it cannot come after this change.
       const dirty = state?.dirtyTime;
       const written = dirty === undefined ? undefined : modificationTimes(dirty);
@@ -435,7 +438,7 @@ class TartanFileSystem implements FileSystem {
   }
 
   #now(): Timestamp {
-    return timestamp(this.#platform.clock);
+    return this.#platform.clock.fileTime();
   }
 }
 
@@ -444,6 +447,18 @@ function spaceOfLog(writer: SegmentWriter): VolumeSpace {
     totalBlocks: () => Math.floor(writer.totalBytes() / BLOCK_BYTES),
     freeBlocks: () => Math.floor(writer.availableBytes() / BLOCK_BYTES),
   };
+}
+
+/** Nothing but the times that the file has already: before an fsync the kernel tells when it wrote. */
+function areShown({ mtime, ctime, ...others }: AttributeChanges, shown: Attributes): boolean {
+  if (mtime === undefined || mtime === 'now' || ctime === undefined) return false;
+  return (
+    mtime.seconds === shown.mtimeSeconds &&
+    mtime.nanoseconds === shown.mtimeNanoseconds &&
+    ctime.seconds === shown.ctimeSeconds &&
+    ctime.nanoseconds === shown.ctimeNanoseconds &&
+    Object.keys(others).length === 0
+  );
 }
 
 /** What setattr asks for, in the words of the metadata. The size is not among it. */

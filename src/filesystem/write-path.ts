@@ -13,7 +13,6 @@ import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { Placement, SegmentWriter } from '../log/log.ts';
 import type { MetadataManager } from '../metadata/metadata.ts';
 import type { Platform } from '../platform/platform.ts';
-import { timestamp } from './attributes.ts';
 import type { MaybePromise } from './file-system.ts';
 import type { Flusher } from './flusher.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
@@ -127,6 +126,7 @@ export class WritePath {
         this.#writer.appendLanded(state.inode, firstBlock, blockCount),
         endBytes,
       );
+      this.#flusher.written(state);
       return;
     }
     const blocks = Buffer.allocUnsafe(blockCount * BLOCK_BYTES);
@@ -134,6 +134,7 @@ export class WritePath {
       return this.#writeLater(state, offsetBytes, data, lengthBytes);
     place(blocks, offsetBytes - firstBlock * BLOCK_BYTES, data, edges);
     this.#claim(state, firstBlock, this.#writer.append(state.inode, firstBlock, blocks), endBytes);
+    this.#flusher.written(state);
   }
 
   /** The block with [from, to) of it set to zero: for truncation and holes. The caller holds the file's lock. Undefined: it is a hole. */
@@ -167,7 +168,7 @@ export class WritePath {
   }
 
   #claim(state: InodeState, firstBlock: number, placements: readonly Placement[], endBytes: number): void {
-    state.dirtyTime = timestamp(this.#platform.clock);
+    state.dirtyTime = this.#platform.clock.fileTime();
     this.#data.claim(state, firstBlock, placements, endBytes);
     this.#flusher.appended();
   }

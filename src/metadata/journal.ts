@@ -61,6 +61,8 @@ export class Journal {
   /** Somebody waits for the open group. */
   #wanted = false;
   #timerArmed = false;
+  /** Members' answers are waited for awake: as soon as somebody waits for them, or is expected to. */
+  #isAwake = false;
   #waiters: Waiter[] = [];
   #backlog: { promise: Promise<void>; resolve: () => void } | undefined;
   #quiet: (() => void) | undefined;
@@ -138,12 +140,21 @@ export class Journal {
     return this.whenCommitted(this.lastSequence + 1);
   }
 
+  /** The same without waiting: it goes now if the way is free, or with the next append. */
+  hasten(): void {
+    if (this.encoder.operations === 0) return;
+    this.#wanted = true;
+    this.#waitAwake(true);
+    this.#pump();
+  }
+
   whenCommitted(sequence: number): Promise<void> {
     if (this.#stopped !== undefined) return Promise.reject(this.#stopped);
     if (sequence <= this.#committedSequence) return Promise.resolve();
     const committed = new Promise<void>((resolve, reject) => {
       this.#waiters.push({ sequence, resolve, reject });
     });
+    this.#waitAwake(true);
     this.#pump();
     return committed;
   }
@@ -164,12 +175,24 @@ export class Journal {
   #pump(): void {
     while (this.#running && this.#inFlight.length < MAX_IN_FLIGHT) {
       if (this.#sentSequence === this.lastSequence) {
-        // An open group that is waited for goes at once if the way is free, and otherwise collects who else comes.
-        if (!this.#wanted || this.encoder.operations === 0 || this.#inFlight.length > 0) return;
+        // An open group that is wanted goes at once if the way is free, and otherwise collects who else comes.
+        if (!this.#wanted || this.encoder.operations === 0 || !this.#isFree) return;
         this.closeGroup();
       }
       this.#send();
     }
+  }
+
+  #waitAwake(isWaiting: boolean): void {
+    if (isWaiting === this.#isAwake) return;
+    this.#isAwake = isWaiting;
+    this.#timers.waitAwake(isWaiting);
+  }
+
+  /** Nothing is on its way, or nothing that anybody waits for, while somebody waits for the open group. */
+  get #isFree(): boolean {
+    if (this.#inFlight.length === 0) return true;
+    return this.#waiters.length > 0 && this.#waiters.every(({ sequence }) => sequence > this.#sentSequence);
   }
 
   #send(): void {
@@ -266,6 +289,7 @@ export class Journal {
         else this.#waiters.push(waiter);
       }
     }
+    this.#waitAwake(this.#waiters.length > 0);
     if (this.#backlog !== undefined && this.uncommittedBytes < BACKLOG_BYTES) {
       this.#backlog.resolve();
       this.#backlog = undefined;
@@ -276,6 +300,7 @@ export class Journal {
   rejectWaiters(reason: MetadataUnavailable): void {
     const waiters = this.#waiters;
     this.#waiters = [];
+    this.#waitAwake(false);
     for (const waiter of waiters) waiter.reject(reason);
     this.#backlog?.resolve();
     this.#backlog = undefined;

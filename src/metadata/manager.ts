@@ -454,6 +454,10 @@ export class PrimaryManager implements MetadataManager {
     return trouble === undefined ? this.#parts.ensemble.journal.sync() : Promise.reject(trouble);
   }
 
+  hasten(): void {
+    this.#parts.ensemble.journal.hasten();
+  }
+
   backlog(): Promise<void> | undefined {
     return this.#parts.ensemble.journal.backlog() ?? this.#parts.checkpointer.backlog();
   }

@@ -209,6 +209,8 @@ export interface MetadataManager {
 
   /** Resolves when everything so far is durable on every member. Rejects with MetadataUnavailable. */
   sync(): Promise<void>;
+  /** Begins what the next `sync` will wait for. */
+  hasten(): void;
   /** undefined: fine. Otherwise mutations are refused after a bounded backlog. */
   readonly trouble: MetadataUnavailable | undefined;
   /** Resolves when the un-journaled backlog is under its bound; undefined if it is. Mutating callers honour it. */

@@ -28,9 +28,16 @@ export class MachineError extends Error {
   }
 }
 
+export interface FileTime {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
 export interface Clock {
   /** Wall clock: milliseconds since 1970, with fractions. */
   wallMs(): number;
+  /** What the kernel would stamp a file with now: where it stamped one just before, the very same time. */
+  fileTime(): FileTime;
   /** Monotonic milliseconds, with fractions; for time-outs and rates. */
   monotonicMs(): number;
 }
@@ -45,6 +52,8 @@ export interface Timers {
   sleep(delayMs: number): Promise<void>;
   /** Runs at the end of this turn of the event loop, after I/O callbacks (setImmediate). */
   defer(run: () => void): void;
+  /** A hint: something that takes microseconds is waited for, or nothing any more. Until it comes the event loop need not sleep. */
+  waitAwake(isWaiting: boolean): void;
 }
 
 export interface RandomSource {

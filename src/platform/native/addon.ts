@@ -11,6 +11,12 @@ import { MachineError } from '../platform.ts';
 export type NativeHandle = { readonly __native: unique symbol };
 
 export interface NativeAddon {
+  awakeOpen(): NativeHandle | number;
+  awakeExpect(handle: NativeHandle, expected: boolean): number;
+
+  /** Two doubles: seconds and nanoseconds. */
+  fileTime(out: Uint8Array): void;
+
   kernelLevels(): string[];
   forceKernelLevel(name: string): number;
   crc32c(bytes: Uint8Array, seed: number): number;

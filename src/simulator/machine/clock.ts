@@ -3,7 +3,7 @@
  * jump when that is set. The monotonic one counts from a moment of the machine's own, so that comparing it between machines goes wrong at once.
  */
 import { assert } from '../../base/assert.ts';
-import type { Clock } from '../../platform/platform.ts';
+import type { Clock, FileTime } from '../../platform/platform.ts';
 import type { Scheduler } from '../contract.ts';
 
 /** When every run begins. */
@@ -59,6 +59,12 @@ export class MachineClock implements Clock {
 
   wallMs(): number {
     return this.#wallBaseMs + this.#skewMs + this.monotonicMs();
+  }
+
+  fileTime(): FileTime {
+    const wallMs = this.wallMs();
+    const seconds = Math.floor(wallMs / 1000);
+    return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((wallMs - seconds * 1000) * 1_000_000)) };
   }
 
   monotonicMs(): number {

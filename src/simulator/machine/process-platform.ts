@@ -19,6 +19,7 @@ export function processTimers(process: MachineProcess, clock: MachineClock): Tim
     after,
     sleep: (delayMs) => new Promise((resolve) => after(delayMs, resolve)),
     defer: (run) => void process.after(0, run),
+    waitAwake: () => undefined,
   };
 }
 

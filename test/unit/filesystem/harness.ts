@@ -22,6 +22,9 @@ export class ManualClock {
   wallMs(): number {
     return this.nowMs;
   }
+  fileTime() {
+    return this.time();
+  }
   monotonicMs(): number {
     return performance.now();
   }
@@ -38,6 +41,7 @@ export function testPlatform(clock: ManualClock): Platform {
     },
     sleep: (delayMs) => new Promise((resolve) => setTimeout(resolve, delayMs).unref()),
     defer: (run) => setImmediate(run),
+    waitAwake: () => undefined,
   };
   const memory = { allocate: (lengthBytes: number) => Buffer.alloc(lengthBytes) };
   return { clock, timers, memory, log: silent, kernels: nativeKernels } as unknown as Platform;

@@ -58,6 +58,8 @@ export class StandInMetadata implements MetadataManager {
   trouble: MetadataUnavailable | undefined;
   backlogged: Promise<void> | undefined;
   durableOperations = 0;
+  /** So many were on their way to the journal when `hasten` was last called. */
+  hastenedOperations = 0;
   /** Answer what may be answered asynchronously so. */
   slow = false;
   readonly operations: { method: Journaled; args: unknown[] }[] = [];
@@ -384,6 +386,10 @@ export class StandInMetadata implements MetadataManager {
     if (this.trouble !== undefined) throw this.trouble;
     this.durableOperations = Math.max(this.durableOperations, upTo);
     this.#tellDead();
+  }
+
+  hasten(): void {
+    this.hastenedOperations = this.operations.length;
   }
 
   backlog(): Promise<void> | undefined {

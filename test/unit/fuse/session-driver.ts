@@ -44,6 +44,7 @@ export class SessionDriver {
       },
       sleep: () => Promise.resolve(),
       defer: (run) => setImmediate(run),
+      waitAwake: () => undefined,
     };
     this.session = new Session((...ends) => this.#connect(...ends), { fileSystem, log, timers });
     this.session.initialized.catch(() => undefined);

@@ -25,6 +25,7 @@ export class VirtualTime {
     },
     sleep: (delayMs) => new Promise((resolve) => this.timers.after(delayMs, resolve)),
     defer: (run) => setImmediate(run),
+    waitAwake: () => undefined,
   };
 
   get pendingTimers(): number {
@@ -95,7 +96,11 @@ export function fakePlatform(): FakePlatform {
     time,
     events,
     descriptors,
-    clock: { wallMs: () => time.nowMs, monotonicMs: () => time.nowMs },
+    clock: {
+      wallMs: () => time.nowMs,
+      fileTime: () => ({ seconds: Math.floor(time.nowMs / 1000), nanoseconds: 0 }),
+      monotonicMs: () => time.nowMs,
+    },
     timers: time.timers,
     random: { bytes: (lengthBytes) => Buffer.alloc(lengthBytes), below: () => 0 },
     log: logger,

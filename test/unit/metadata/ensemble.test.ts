@@ -89,6 +89,28 @@ test('what was synced survives a crash, and the primary that was taken over can 
   expect(manager.lookup(1, 'too late')).toBeUndefined();
 });
 
+test('what is hastened becomes durable although nobody waits, and holds up nothing that is waited for', async () => {
+  const manager = await open({ deaf: true });
+  const durable = () => Math.min(...manager.ensemble.map((each) => each.durableSequence));
+  const before = durable();
+  const awake = vi.spyOn(cluster.platform.timers, 'waitAwake');
+  create(manager, 'one');
+  manager.hasten();
+  expect(awake).toHaveBeenLastCalledWith(true);
+  create(manager, 'two');
+  manager.hasten();
+  create(manager, 'three');
+  await manager.sync();
+  // The second waited for company, and the third did not wait for the first to be answered.
+  expect(durable()).toBe(before + 2);
+  create(manager, 'four');
+  manager.hasten();
+  await until(() => durable() === before + 3);
+  expect(awake).toHaveBeenLastCalledWith(false);
+  const again = await open({ directory: crashedView('after-crash') });
+  expect(again.lookup(1, 'four')).toBe(5);
+});
+
 test('a primary that was frozen hears that it was deposed without being asked for anything, and tells nothing outdated', async () => {
   // One is told by the coordinator, one by the nodes.
   for (const deaf of [false, true]) {

@@ -1,6 +1,7 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { FileTime } from '../../../src/platform/platform.ts';
 import { type LoggerOptions, realLogger } from '../../../src/platform/real/logger.ts';
 import { realRandom } from '../../../src/platform/real/random.ts';
 import { realClock, realTimers } from '../../../src/platform/real/time.ts';
@@ -48,6 +49,21 @@ test('clocks go forward, and the wall clock is that of the machine', async () =>
   await realTimers.sleep(2);
   expect(realClock.monotonicMs()).toBeGreaterThan(before);
   expect(Math.abs(realClock.wallMs() - Date.now())).toBeLessThan(60_000);
+});
+
+test('files are stamped with the time of the clock for it', () => {
+  const directory = mkdtempSync('/var/tmp/tartan-clock-');
+  const path = join(directory, 'stamped');
+  const ns = ({ seconds, nanoseconds }: FileTime) => BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
+  const before = ns(realClock.fileTime());
+  writeFileSync(path, 'x');
+  const stampedNs = statSync(path, { bigint: true }).mtimeNs;
+  const after = ns(realClock.fileTime());
+  rmSync(directory, { recursive: true });
+  expect(stampedNs >= before).toBe(true);
+  // The clock moves in ticks; some file systems can tell times within one.
+  const longestTickNs = 10_000_000n;
+  expect(stampedNs <= after + longestTickNs).toBe(true);
 });
 
 test('a cancelled timer does not run, and deferred work runs after this turn', async () => {
