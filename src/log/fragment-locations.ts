@@ -2,7 +2,7 @@
  * Where fragments lie in the log files of nodes on this machine: a bounded cache, fed by the replies to puts and by locate calls. An entry is
  * a hint: what is read there is checked against the checksums of the extents, and a mismatch makes the reader ask the node.
  */
-import { LRUCache } from 'lru-cache';
+import { entryCache } from '../base/entry-cache.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import type { FragmentLocation, FragmentName } from '../format/storage-messages.ts';
 import type { LocalFile } from './local-files.ts';
@@ -18,7 +18,7 @@ export interface NotedFragment extends FragmentName {
 }
 
 export class FragmentLocations {
-  readonly #segments = new LRUCache<number, (NotedFragment | undefined)[]>({ max: MAX_SEGMENTS });
+  readonly #segments = entryCache<number, (NotedFragment | undefined)[]>(MAX_SEGMENTS);
 
   note(fragment: NotedFragment): void {
     const { segmentId, position } = fragment;

@@ -7,8 +7,9 @@
  *
  * Layers as in overlay-table.ts; besides, names looked up lately are cached, absent ones included.
  */
-import { LRUCache } from 'lru-cache';
+
 import { assert } from '../base/assert.ts';
+import { entryCache } from '../base/entry-cache.ts';
 import { cookieOfEntryKey, entryKey } from '../format/metadata-keys.ts';
 import { type Checksum, decodeEntry, type EntryRecord, encodeEntry } from '../format/metadata-records.ts';
 import { DirectorySlots, type Entry } from './directory-slots.ts';
@@ -38,7 +39,7 @@ export class DirectoryTable {
   readonly #reader: StateReader;
   readonly #crc32c: Checksum;
   readonly #hash: NameHash;
-  readonly #names = new LRUCache<string, Entry | Absence>({ max: MAX_CACHED_NAMES });
+  readonly #names = entryCache<string, Entry | Absence>(MAX_CACHED_NAMES);
   #dirty = new Map<number, DirectorySlots>();
   #frozen = new Map<number, DirectorySlots>();
   /** Raised whenever an overlay goes. */

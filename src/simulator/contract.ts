@@ -125,7 +125,7 @@ export interface DiskCounters {
   syncs: number;
   readBytes: number;
   writtenBytes: number;
-  /** Faults that struck, of any kind, and power losses. */
+  /** Faults that struck, of any kind; the loss of power is none. */
   faults: number;
   powerLosses: number;
   /** Sectors that were written, not synced, and lost with the power. */

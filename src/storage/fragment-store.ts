@@ -10,8 +10,8 @@
  * A store whose state was lost has forgotten which primaries it promised to refuse. It serves reads and takes what is new; nothing that it holds is
  * freed or replaced until a primary has shown that it reigned after the store was opened (`pledge`; docs/metadata-protocol.md says why).
  */
-import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
+import { entryCache } from '../base/entry-cache.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import type { IndexedFragment } from '../format/storage-index.ts';
@@ -79,7 +79,7 @@ export class FragmentStore {
   readonly #burying = new Map<string, Promise<void>>();
   readonly #freeing = new Set<Promise<unknown>>();
   /** Frees of late: a put that was on its way when its segment was given up is refused. */
-  readonly #freedGenerations = new LRUCache<string, number>({ max: REMEMBERED_FREES });
+  readonly #freedGenerations = entryCache<string, number>(REMEMBERED_FREES);
   #fragments = 0;
   #closing = false;
   readonly #counters = { puts: 0, gets: 0, frees: 0, bytesWritten: 0, bytesRead: 0, corruptBlocks: 0 };

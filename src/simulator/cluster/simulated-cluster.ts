@@ -165,7 +165,7 @@ export class SimulatedCluster implements ClusterView {
       machine: service.machine,
       storage: service.running,
       process: service.process,
-      diskHasLied: service.machine.disk.counters.faults > service.machine.disk.counters.powerLosses,
+      diskHasLied: service.machine.disk.counters.faults > 0,
     }));
   }
 

@@ -22,7 +22,9 @@ interface Opened {
 
 export class TrackedFile {
   readonly name: string;
-  #bytes: Buffer = Buffer.alloc(0);
+  /** Begins with #bytes; zeros behind them, to grow into. */
+  #room: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = this.#room;
   #history = new FileHistory();
   #moment = 0;
   /** A crash cannot take the name any more. */
@@ -75,7 +77,7 @@ export class TrackedFile {
   async truncate(): Promise<void> {
     const { inode } = this.#opened!;
     await this.#change('truncate', {}, async (one) => {
-      this.#bytes = Buffer.alloc(0);
+      this.#hold(Buffer.alloc(0));
       this.#history.cut(this.#moment++, 0);
       await one.setAttributes(inode, { sizeBytes: 0 }, caller);
     });
@@ -178,7 +180,7 @@ export class TrackedFile {
 
   #restart(bytes: Buffer, mount: MountedFileSystem): void {
     this.#lastMount = mount;
-    this.#bytes = bytes;
+    this.#hold(bytes);
     this.#moment = 0;
     this.#openSince = undefined;
     this.#answered = [];
@@ -204,11 +206,18 @@ export class TrackedFile {
     }
   }
 
+  #hold(bytes: Buffer): void {
+    this.#room = bytes;
+    this.#bytes = bytes;
+  }
+
   #visible(sizeBytes: number): void {
     if (sizeBytes <= this.#bytes.length) return;
-    const grown = Buffer.alloc(sizeBytes);
-    this.#bytes.copy(grown);
-    this.#bytes = grown;
+    if (sizeBytes > this.#room.length) {
+      this.#room = Buffer.alloc(Math.max(sizeBytes, 2 * this.#room.length));
+      this.#bytes.copy(this.#room);
+    }
+    this.#bytes = this.#room.subarray(0, sizeBytes);
   }
 
   /** A copy of a block, with zeros behind the end. */
