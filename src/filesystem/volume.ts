@@ -134,7 +134,7 @@ function createLog(platform: Platform, { metadata, links, slab }: LogParts): Log
   // The users' writer leaves room to the cleaner, which is made from it.
   const room = {
     reserveSegments: () => cleaner.space.reserveSegments(),
-    mayWait: () => cleaner.mayWait(),
+    mayWait: (isMoreComing: boolean) => cleaner.mayWait(isMoreComing),
   };
   const writer = createSegmentWriter(platform, { ...shared, room, slab: slab.part(0, userSlots) });
   const relocationWriter = createSegmentWriter(platform, {
