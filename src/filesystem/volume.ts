@@ -186,7 +186,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   const upkeep = new Upkeep(platform, {
     ...{ links, metadata, reader, claims, shape, graceMs },
     ownShape: options,
-    room: cleaner.space,
+    room: { headroom: () => cleaner.space.spareRoom() },
   });
   void upkeep.start();
   return {
