@@ -13,6 +13,8 @@ export const MAX_NAME_BYTES = 255;
 export const MAX_SYMLINK_BYTES = 4095;
 export const MAX_XATTR_BYTES = 64 * KIB;
 export const MAX_FILE_BYTES = 8 * TIB;
+/** Pieces that a file's reservation is in at most, so that its record stays small. */
+export const MAX_RESERVED_RANGES = 4096;
 /** Largest FUSE request: 256 pages. */
 export const MAX_REQUEST_BYTES = MIB;
 /** Data of an fsync up to this many bytes goes into the journal instead of sealing a segment. */

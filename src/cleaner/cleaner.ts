@@ -46,7 +46,9 @@ const LEAST_SEALS = 4;
 /** Segments with less than this part of theirs to win wait until nothing better is left. */
 const WORTH_WHILE = 1 / 16;
 const LAST_RESORT = 1 / 256;
+/** Victims that are chosen at a time, and at most. */
 const CHOICES = 16;
+const MOST_CHOICES = 1024;
 /** A segment that could not be read is left alone for so long. */
 const UNREADABLE_MS = 30_000;
 const RETRY_MS = 1_000;
@@ -129,14 +131,18 @@ export class Cleaner {
     this.#watch.recount();
   }
 
-  /** Whether a writer that finds no room may expect some. To be asked again and again while it waits. */
-  mayWait(): boolean {
+  /**
+   * Whether a writer that finds no room may expect some; `isMoreComing`: also from what it is about to commit. To be asked again and again while it
+   * waits.
+   */
+  mayWait(isMoreComing: boolean): boolean {
     if (this.#closed) return false;
     const nowMs = this.#platform.clock.monotonicMs();
     if (nowMs - this.#askedMs > EPISODE_MS) this.#waitingSinceMs = nowMs;
     this.#askedMs = nowMs;
     if (nowMs - this.#progressMs < ANSWER_MS) return true;
-    const isMore = !this.#watch.isLoaded || this.space.reclaimableBlocks() >= this.#leastYield;
+    const isMore =
+      isMoreComing || !this.#watch.isLoaded || this.space.reclaimableBlocks() >= this.#leastYield;
     if (!isMore) return false;
     this.#check();
     return nowMs - Math.max(this.#waitingSinceMs, this.#progressMs) < PATIENCE_MS;
@@ -270,12 +276,16 @@ export class Cleaner {
   /** What is worth moving now, best first; nothing if all of it together would not pay for the segments that it is moved to. */
   #choose(): Victim[] {
     for (const leastYield of [WORTH_WHILE, LAST_RESORT]) {
-      const chosen = this.#index.choose({
-        ...{ policy: costBenefit, now: this.#watch.now, limit: CHOICES, leastYield },
-        excluded: (segmentId) => this.#isExcluded(segmentId),
-      });
-      const won = chosen.reduce((sum, { blocks, liveBlocks }) => sum + blocks - liveBlocks, 0);
-      if (won >= this.#leastYield) return chosen;
+      // Where segments are short, a few win less than is worth while, however much many do.
+      for (let limit = CHOICES; limit <= MOST_CHOICES; limit *= 8) {
+        const chosen = this.#index.choose({
+          ...{ policy: costBenefit, now: this.#watch.now, limit, leastYield },
+          excluded: (segmentId) => this.#isExcluded(segmentId),
+        });
+        const won = chosen.reduce((sum, { blocks, liveBlocks }) => sum + blocks - liveBlocks, 0);
+        if (won >= this.#leastYield) return chosen;
+        if (chosen.length < limit) break;
+      }
     }
     return [];
   }
@@ -297,10 +307,16 @@ export class Cleaner {
     return delayMs < 1 ? undefined : this.#platform.timers.sleep(delayMs);
   }
 
+  /** Writers are waiting for room. */
+  get #isAwaited(): boolean {
+    return this.#platform.clock.monotonicMs() - this.#askedMs <= EPISODE_MS;
+  }
+
   /** What was moved last is not durable, and its room not won, before its segment is closed. */
   #flushSoon(): void {
     this.#flushTimer?.cancel();
-    if (urgency(this.space.headroom()) > 0.5) {
+    // Who waits asks again and again, which would put a timer off each time.
+    if (urgency(this.space.headroom()) > 0.5 || this.#isAwaited) {
       this.#relocator.flush();
       return;
     }

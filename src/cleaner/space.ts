@@ -1,8 +1,9 @@
 /**
  * How much room there is, in blocks of file data: what the nodes can still take, what cleaning can win, and what of it is kept back.
  *
- * Two reserves. Users may not begin a segment in the last few segments' room: the cleaner needs it to move blocks before it can free where they were. And
- * of the whole volume a part is never promised to users, since cleaning a volume without dead blocks wins nothing.
+ * Three things are kept back. Users may not begin a segment in the last few segments' room: the cleaner needs it to move blocks before it can free where they were. And
+ * of the whole volume a part is never promised to users, since cleaning a volume without dead blocks wins nothing. And what is reserved for a file is
+ * promised to nobody else.
  */
 import { MAX_REQUEST_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
@@ -29,6 +30,7 @@ export interface SpaceSources {
   /** Of the metadata: known before the index is. */
   readonly totals: () => {
     readonly mappedBlocks: number;
+    readonly reservedBlocks: number;
     readonly segments: number;
     readonly segmentBlocks: number;
   };
@@ -51,9 +53,12 @@ export class Space {
     return Math.max(0, total - this.#keptBackBlocks(total));
   }
 
-  /** Blocks that users can still add. Those that are overwritten need no more room than there is. */
+  /**
+   * Blocks that users can still add. Those that are overwritten need no more room than there is, and those that are reserved count as there: what is
+   * kept back is what both are written in.
+   */
   freeBlocks(): number {
-    const kept = this.#keptBackBlocks(this.#nodesBlocks());
+    const kept = this.#keptBackBlocks(this.#nodesBlocks()) + this.#sources.totals().reservedBlocks;
     return Math.max(0, this.physicalBlocks() + this.reclaimableBlocks() - kept);
   }
 
@@ -84,6 +89,12 @@ export class Space {
       beginBlocks: ahead,
       endBlocks: Math.ceil(1.25 * ahead),
     };
+  }
+
+  /** The same without what is reserved for files: for copies that users could do without. */
+  spareRoom(): { readonly blocks: number; readonly beginBlocks: number } {
+    const { blocks, beginBlocks } = this.headroom();
+    return { blocks: blocks - this.#sources.totals().reservedBlocks, beginBlocks };
   }
 
   #nodesBlocks(): number {

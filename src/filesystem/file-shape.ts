@@ -4,10 +4,13 @@
  * All of it holds the file's lock where it has to wait. The visible size changes at once; the committed size follows only as far as
  * the data before it is committed (see InodeState.parts).
  */
+import { blockCount, outside } from '../base/block-ranges.ts';
 import { posixOutcome } from '../base/errno.ts';
 import { MAX_FILE_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES, roundUp } from '../base/units.ts';
+import { BLOCKS_PER_TRANSACTION } from '../metadata/block-removal.ts';
 import type { Inode, InodeChanges, MetadataManager, Timestamp } from '../metadata/metadata.ts';
+import type { Timers } from '../platform/platform.ts';
 import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
@@ -19,13 +22,16 @@ import {
 import type { Flusher } from './flusher.ts';
 import type { InodeState, InodeTable } from './inode-state.ts';
 import type { ReadPath } from './read-path.ts';
-import type { VolumeSpace } from './space.ts';
+import type { SpaceCheck } from './space.ts';
 import type { UncommittedData } from './uncommitted-data.ts';
 import type { WritePath } from './write-path.ts';
 
+const MAX_FILE_BLOCKS = MAX_FILE_BYTES / BLOCK_BYTES;
+
 export class FileShape {
+  readonly #timers: Timers;
   readonly #metadata: MetadataManager;
-  readonly #space: VolumeSpace;
+  readonly #space: SpaceCheck;
   readonly #inodes: InodeTable;
   readonly #data: UncommittedData;
   readonly #flusher: Flusher;
@@ -33,14 +39,16 @@ export class FileShape {
   readonly #writes: WritePath;
 
   constructor(
+    timers: Timers,
     metadata: MetadataManager,
-    space: VolumeSpace,
+    space: SpaceCheck,
     inodes: InodeTable,
     data: UncommittedData,
     flusher: Flusher,
     reads: ReadPath,
     writes: WritePath,
   ) {
+    this.#timers = timers;
     this.#metadata = metadata;
     this.#space = space;
     this.#inodes = inodes;
@@ -54,7 +62,8 @@ export class FileShape {
   truncate(state: InodeState, sizeBytes: number, changes: InodeChanges): MaybePromise<Inode> {
     if (sizeBytes > MAX_FILE_BYTES) throw posixOutcome('EFBIG');
     return this.#inodes.exclusive(state, () => {
-      if (sizeBytes >= state.sizeBytes) return this.#grow(state, sizeBytes, changes);
+      if (sizeBytes > state.sizeBytes) return this.#grow(state, sizeBytes, changes);
+      if (sizeBytes === state.sizeBytes) return this.#cutBehind(state, sizeBytes, changes);
       const block = Math.floor(sizeBytes / BLOCK_BYTES);
       if (sizeBytes % BLOCK_BYTES === 0 || this.#reads.peek(state, block) === 'hole')
         return this.#cut(state, sizeBytes, changes);
@@ -77,18 +86,79 @@ export class FileShape {
     if (operation === FALLOC_FL_PUNCH_HOLE && !keepSize) throw posixOutcome('EOPNOTSUPP');
     const endBytes = offsetBytes + lengthBytes;
     if (endBytes > MAX_FILE_BYTES) throw posixOutcome('EFBIG');
-    // Space is not reserved: what is clearly not there is refused.
-    const added = endBytes - Math.max(offsetBytes, Math.min(endBytes, state.sizeBytes));
-    if (operation === 0 && added > this.#space.freeBlocks() * BLOCK_BYTES) throw posixOutcome('ENOSPC');
     const times = modificationTimes(time);
     return this.#inodes.exclusive(state, () => {
       const finish = () => {
         if (!keepSize && endBytes > state.sizeBytes) this.#grow(state, endBytes, times);
         else this.#updateTimes(state, times);
       };
-      if (operation === 0) return finish();
-      return this.#zero(state, offsetBytes, endBytes).then(finish);
+      if (operation === FALLOC_FL_PUNCH_HOLE) return this.#punch(state, offsetBytes, endBytes).then(finish);
+      const reserved = this.#reserve(state, offsetBytes, endBytes);
+      if (operation === 0) return reserved instanceof Promise ? reserved.then(finish) : finish();
+      return Promise.resolve(reserved)
+        .then(() => this.#zero(state, offsetBytes, endBytes, (from, end) => this.#unwrite(state, from, end)))
+        .then(finish);
     });
+  }
+
+  /**
+   * Reserves what is not there yet of every block that the range touches. A large range of a file with blocks takes several steps: when others take the
+   * room in between, what was reserved until then stays so, as it does elsewhere.
+   */
+  #reserve(state: InodeState, offsetBytes: number, endBytes: number): MaybePromise<void> {
+    const firstBlock = Math.floor(offsetBytes / BLOCK_BYTES);
+    const endBlock = Math.ceil(endBytes / BLOCK_BYTES);
+    const isEmpty = state.pending.blockCount === 0 && this.#metadata.inode(state.inode)?.mappedBlocks === 0;
+    if (!isEmpty && endBlock - firstBlock > BLOCKS_PER_TRANSACTION)
+      return this.#reserveInSteps(state, firstBlock, endBlock);
+    this.#space.mustReserve(
+      isEmpty
+        ? blockCount(outside(this.#metadata.reservation(state.inode), firstBlock, endBlock))
+        : this.#space.unallocatedBlocks(state, firstBlock, endBlock),
+    );
+    this.#metadata.reserve(state.inode, firstBlock, endBlock);
+  }
+
+  async #reserveInSteps(state: InodeState, firstBlock: number, endBlock: number): Promise<void> {
+    // All of it is counted first: nothing is taken of what is too large anyway.
+    let added = 0;
+    await this.#inSteps(firstBlock, endBlock, (from, end) => {
+      added += this.#space.unallocatedBlocks(state, from, end);
+      this.#space.mustReserve(added);
+    });
+    await this.#inSteps(firstBlock, endBlock, (from, end) => {
+      this.#space.mustReserve(this.#space.unallocatedBlocks(state, from, end));
+      this.#metadata.reserve(state.inode, from, end);
+    });
+  }
+
+  /** The first step is taken in this turn. */
+  async #inSteps(
+    firstBlock: number,
+    endBlock: number,
+    step: (from: number, end: number) => void,
+  ): Promise<void> {
+    for (let from = firstBlock; from < endBlock; from += BLOCKS_PER_TRANSACTION) {
+      const end = Math.min(endBlock, from + BLOCKS_PER_TRANSACTION);
+      step(from, end);
+      if (end === endBlock) return;
+      await new Promise<void>((resolve) => this.#timers.defer(resolve));
+      await this.#metadata.backlog();
+    }
+  }
+
+  async #punch(state: InodeState, offsetBytes: number, endBytes: number): Promise<void> {
+    await this.#zero(state, offsetBytes, endBytes, (firstBlock, endBlock) =>
+      this.#metadata.punch(state.inode, firstBlock, endBlock),
+    );
+    const from = Math.max(Math.ceil(offsetBytes / BLOCK_BYTES), Math.ceil(state.sizeBytes / BLOCK_BYTES));
+    await this.#release(state, from, Math.floor(endBytes / BLOCK_BYTES));
+  }
+
+  /** Gives back what is reserved of blocks behind the end of the file, where nothing is mapped. */
+  #release(state: InodeState, firstBlock: number, endBlock: number): MaybePromise<void> {
+    const reserved = this.#metadata.inode(state.inode)?.reservedBlocks ?? 0;
+    if (reserved > 0 && firstBlock < endBlock) return this.#metadata.punch(state.inode, firstBlock, endBlock);
   }
 
   seek(state: InodeState, offsetBytes: number, whence: number): MaybePromise<number> {
@@ -146,6 +216,13 @@ export class FileShape {
     return this.#metadata.update(state.inode, { ...changes, sizeBytes: state.sizeBytes });
   }
 
+  /** Nothing that is committed lies behind the end, but something may be reserved there. */
+  #cutBehind(state: InodeState, sizeBytes: number, changes: InodeChanges): MaybePromise<Inode> {
+    const inode = this.#updateTimes(state, changes);
+    const released = this.#release(state, Math.ceil(sizeBytes / BLOCK_BYTES), MAX_FILE_BLOCKS);
+    return released instanceof Promise ? released.then(() => inode) : inode;
+  }
+
   /** Shrinks the file; the part of the last block behind the new end, if there is one, is zero already or about to be. */
   #cut(state: InodeState, sizeBytes: number, changes: InodeChanges): MaybePromise<Inode> {
     const committed = this.#metadata.inode(state.inode);
@@ -154,7 +231,7 @@ export class FileShape {
     this.#data.drop(state, Math.ceil(sizeBytes / BLOCK_BYTES), Number.POSITIVE_INFINITY);
     state.contentChanged();
     for (const part of state.parts) part.sizeBytes = Math.min(part.sizeBytes, sizeBytes);
-    if (sizeBytes >= committed.sizeBytes) return this.#updateTimes(state, changes);
+    if (sizeBytes >= committed.sizeBytes) return this.#cutBehind(state, sizeBytes, changes);
     const last = state.parts.at(-1);
     if (last !== undefined) last.sizeBytes = sizeBytes;
     state.dirtyTime = undefined;
@@ -172,8 +249,18 @@ export class FileShape {
     return this.#cut(state, sizeBytes, changes);
   }
 
-  /** Zeros a range: whole blocks become holes, others get zeros in their part if they exist. */
-  async #zero(state: InodeState, offsetBytes: number, endBytes: number): Promise<void> {
+  /** Blocks that hold something become reserved. */
+  #unwrite(state: InodeState, firstBlock: number, endBlock: number): Promise<void> {
+    return this.#inSteps(firstBlock, endBlock, (from, end) => this.#metadata.zero(state.inode, from, end));
+  }
+
+  /** Zeros a range: whole blocks become holes by `unmap`, others get zeros in their part if they exist. */
+  async #zero(
+    state: InodeState,
+    offsetBytes: number,
+    endBytes: number,
+    unmap: (firstBlock: number, endBlock: number) => MaybePromise<void>,
+  ): Promise<void> {
     const end = Math.min(endBytes, roundUp(state.sizeBytes, BLOCK_BYTES));
     if (offsetBytes >= end) return;
     const firstWhole = Math.ceil(offsetBytes / BLOCK_BYTES);
@@ -192,11 +279,11 @@ export class FileShape {
     const wasUncommitted = state.parts.length > 0;
     this.#data.drop(state, firstWhole, endWhole);
     state.contentChanged();
-    const punched = this.#metadata.punch(state.inode, firstWhole, endWhole);
+    const unmapped = unmap(firstWhole, endWhole);
     // A size that was to come with the blocks that are gone now would come with nothing: a sync in the meantime has to find it journaled.
     if (wasUncommitted && state.parts.length === 0)
       this.#updateTimes(state, state.dirtyTime === undefined ? {} : modificationTimes(state.dirtyTime));
-    await punched;
+    await unmapped;
   }
 
   async #zeroInBlock(state: InodeState, block: number, from: number, to: number): Promise<void> {

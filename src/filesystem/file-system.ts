@@ -175,6 +175,7 @@ export interface FileSystem {
   /** Resolves when everything written to the inode before, and its directory entries, are durable. */
   fsync(inode: number, handle: number, dataOnly: boolean): MaybePromise<void>;
   fsyncDirectory(inode: number, handle: number): MaybePromise<void>;
+  /** Allocates (what it touches is reserved), punches or zeros (what it touches is reserved, too); with or without keeping the size. */
   fallocate(
     inode: number,
     handle: number,

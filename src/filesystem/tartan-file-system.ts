@@ -80,7 +80,7 @@ class TartanFileSystem implements FileSystem {
     this.#metadata = metadata;
     this.#writer = writer;
     this.#readOnly = parts.readOnly ?? false;
-    const space = parts.space ?? spaceOfLog(writer);
+    const space = parts.space ?? spaceOfLog(writer, metadata);
     this.#space = space;
     const inodes = new InodeTable(metadata);
     const data = new UncommittedData(writer, inodes);
@@ -95,7 +95,7 @@ class TartanFileSystem implements FileSystem {
     this.#reads = reads;
     this.#readAhead = new ReadAhead(platform, reads);
     this.#writes = writes;
-    this.#shape = new FileShape(metadata, space, inodes, data, flusher, reads, writes);
+    this.#shape = new FileShape(platform.timers, metadata, check, inodes, data, flusher, reads, writes);
     this.#names = new Namespace(platform, metadata, inodes);
     this.#handles = new Handles(inodes);
     inodes.onUnused = (inode) => this.#reclaim(inode);
@@ -442,10 +442,13 @@ class TartanFileSystem implements FileSystem {
   }
 }
 
-function spaceOfLog(writer: SegmentWriter): VolumeSpace {
+function spaceOfLog(writer: SegmentWriter, metadata: MetadataManager): VolumeSpace {
   return {
     totalBlocks: () => Math.floor(writer.totalBytes() / BLOCK_BYTES),
-    freeBlocks: () => Math.floor(writer.availableBytes() / BLOCK_BYTES),
+    freeBlocks: () => {
+      const available = Math.floor(writer.availableBytes() / BLOCK_BYTES);
+      return Math.max(0, available - metadata.totals().reservedBlocks);
+    },
   };
 }
 

@@ -141,7 +141,7 @@ function createLog(platform: Platform, { metadata, links, slab, draining }: LogP
   // The users' writer leaves room to the cleaner, which is made from it.
   const room = {
     reserveSegments: () => cleaner.space.reserveSegments(),
-    mayWait: () => cleaner.mayWait(),
+    mayWait: (isMoreComing: boolean) => cleaner.mayWait(isMoreComing),
   };
   const writer = createSegmentWriter(platform, { ...shared, room, slab: slab.part(0, userSlots) });
   const relocationWriter = createSegmentWriter(platform, {
@@ -194,7 +194,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     ...{ links, metadata, reader, claims, draining, shape, graceMs },
     sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
-    room: cleaner.space,
+    room: { headroom: () => cleaner.space.spareRoom() },
   });
   void upkeep.start();
   return {

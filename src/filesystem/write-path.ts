@@ -206,6 +206,8 @@ export class WritePath {
       const count = Math.min(APPEND_BLOCKS, blockCount - at);
       const piece = blocks.subarray(at * BLOCK_BYTES, (at + count) * BLOCK_BYTES);
       for (let wait = this.#room(); wait !== undefined; wait = this.#room()) await wait;
+      // Asked again: in the meantime the room may have been reserved.
+      this.#space.mustFit(state, firstBlock + at, count);
       this.#claim(state, firstBlock + at, this.#writer.append(state.inode, firstBlock + at, piece), endBytes);
     }
   }

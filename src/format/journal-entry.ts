@@ -27,7 +27,7 @@ export interface BlockRuns {
   readonly checksums: Uint32Array;
 }
 
-export type InodePatch = Partial<Omit<InodeRecord, 'inode' | 'rdev' | 'mappedBlocks'>>;
+export type InodePatch = Partial<Omit<InodeRecord, 'inode' | 'rdev' | 'mappedBlocks' | 'reservedBlocks'>>;
 
 /** What can happen to the state. */
 export interface RedoSink {
@@ -48,6 +48,10 @@ export interface RedoSink {
   putValue(key: string, value: Uint8Array): void;
   deleteValue(key: string): void;
   unmapBlocks(inode: number, firstBlock: number, endBlock: number): void;
+  /** Sets the blocks aside; those that are mapped take nothing until they are unmapped. */
+  reserveBlocks(inode: number, firstBlock: number, endBlock: number): void;
+  /** Gives back what is set aside of the blocks; what is mapped stays. */
+  releaseBlocks(inode: number, firstBlock: number, endBlock: number): void;
   /** liveBlocks of the record is not used: it follows from the runs. */
   commitSegment(record: SegmentRecord, runs: BlockRuns): void;
   /** `bytes` are the blocks of the runs, one behind the other in the order of the runs. */
@@ -70,6 +74,8 @@ const kinds = {
   commitInline: 10,
   forgetSegment: 11,
   setRecord: 12,
+  reserveBlocks: 13,
+  releaseBlocks: 14,
 } as const;
 
 const VERSION = 1;
@@ -147,7 +153,8 @@ export class GroupEncoder implements RedoSink {
     out.varint(inode.linkCount);
     out.varint(inode.sizeBytes);
     out.varint(inode.parent);
-    assert(inode.mappedBlocks === 0 && !inode.hasXattrs, 'a new inode is empty');
+    const isEmpty = inode.mappedBlocks === 0 && inode.reservedBlocks === 0 && !inode.hasXattrs;
+    assert(isEmpty, 'a new inode is empty');
     time(out, inode.atimeSeconds, inode.atimeNanoseconds);
     time(out, inode.mtimeSeconds, inode.mtimeNanoseconds);
     time(out, inode.ctimeSeconds, inode.ctimeNanoseconds);
@@ -219,7 +226,19 @@ export class GroupEncoder implements RedoSink {
   }
 
   unmapBlocks(inode: number, firstBlock: number, endBlock: number): void {
-    const out = this.#kind(kinds.unmapBlocks);
+    this.#blocks(kinds.unmapBlocks, inode, firstBlock, endBlock);
+  }
+
+  reserveBlocks(inode: number, firstBlock: number, endBlock: number): void {
+    this.#blocks(kinds.reserveBlocks, inode, firstBlock, endBlock);
+  }
+
+  releaseBlocks(inode: number, firstBlock: number, endBlock: number): void {
+    this.#blocks(kinds.releaseBlocks, inode, firstBlock, endBlock);
+  }
+
+  #blocks(kind: number, inode: number, firstBlock: number, endBlock: number): void {
+    const out = this.#kind(kind);
     out.varint(inode);
     out.varint(firstBlock);
     out.varint(endBlock);
@@ -371,6 +390,8 @@ const operationDecoders: Record<number, OperationDecoder> = {
   [kinds.putValue]: (input, sink) => sink.putValue(input.text(), input.raw(input.varint())),
   [kinds.deleteValue]: (input, sink) => sink.deleteValue(input.text()),
   [kinds.unmapBlocks]: (input, sink) => sink.unmapBlocks(input.varint(), input.varint(), input.varint()),
+  [kinds.reserveBlocks]: (input, sink) => sink.reserveBlocks(input.varint(), input.varint(), input.varint()),
+  [kinds.releaseBlocks]: (input, sink) => sink.releaseBlocks(input.varint(), input.varint(), input.varint()),
   [kinds.commitSegment]: (input, sink, crc32c) =>
     sink.commitSegment(decodeSegmentRecord(input.raw(input.varint()), crc32c), decodeRuns(input)),
   [kinds.commitInline]: (input, sink) => {
@@ -403,6 +424,7 @@ function decodeNewInode(input: ByteReader): InodeRecord {
     ctimeSeconds: input.signedVarint(),
     ctimeNanoseconds: input.varint(),
     mappedBlocks: 0,
+    reservedBlocks: 0,
     hasXattrs: false,
   };
 }

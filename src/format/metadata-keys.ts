@@ -17,6 +17,7 @@ export const keyLetters = {
   maintenance: 'm',
   inode: 'n',
   orphan: 'o',
+  reservation: 'r',
   segment: 's',
   totals: 't',
   xattr: 'x',

@@ -1,13 +1,14 @@
 /**
- * Values of the metadata's key-value space: inode, directory entry, extent chunk, totals, inline block, and plain bytes (attribute
- * values, attribute names, link targets, truncation marks). Byte tables: docs/format/metadata-records.md. Segment records are in
+ * Values of the metadata's key-value space: inode, directory entry, extent chunk, reservation, totals, inline block, and plain bytes
+ * (attribute values, attribute names, link targets, truncation marks). Byte tables: docs/format/metadata-records.md. Segment records are in
  * segment-record.ts.
  *
  * Every value starts with {u32 CRC32C of the rest, u8 version}. The checksum function is the caller's, so that this file needs no machine.
  * Decoders throw FormatError.
  */
 import { assert } from '../base/assert.ts';
-import { MAX_NAME_BYTES } from '../base/limits.ts';
+import { type BlockRanges, rangeCount } from '../base/block-ranges.ts';
+import { MAX_NAME_BYTES, MAX_RESERVED_RANGES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { must, mustKnowVersion } from './fields.ts';
 import { ByteReader, ByteWriter } from './metadata-bytes.ts';
@@ -56,6 +57,7 @@ export interface InodeRecord {
   linkCount: number;
   sizeBytes: number;
   mappedBlocks: number;
+  reservedBlocks: number;
   atimeSeconds: number;
   atimeNanoseconds: number;
   mtimeSeconds: number;
@@ -67,10 +69,13 @@ export interface InodeRecord {
 }
 
 const INODE_BYTES = 96;
+const INODE_BYTES_WITH_RESERVATION = INODE_BYTES + 8;
+const inodeFlags = { hasXattrs: 1, hasReservation: 2, all: 3 } as const;
 
 export function encodeInode(inode: InodeRecord, crc32c: Checksum): Buffer {
   const out = open();
-  out.u8(inode.hasXattrs ? 1 : 0);
+  const hasReservation = inode.reservedBlocks > 0;
+  out.u8((inode.hasXattrs ? inodeFlags.hasXattrs : 0) | (hasReservation ? inodeFlags.hasReservation : 0));
   out.u16(0);
   out.u64(inode.inode);
   out.u32(inode.mode);
@@ -87,14 +92,17 @@ export function encodeInode(inode: InodeRecord, crc32c: Checksum): Buffer {
   out.u64(inode.sizeBytes);
   out.u64(inode.mappedBlocks);
   out.u64(inode.parent);
+  if (hasReservation) out.u64(inode.reservedBlocks);
   return close(out, crc32c);
 }
 
 export function decodeInode(bytes: Buffer, crc32c: Checksum): InodeRecord {
-  must(bytes.length === INODE_BYTES, 'length of an inode record');
   const input = reader(bytes, crc32c);
   const flags = input.u8();
-  must(flags <= 1, 'flags of an inode record');
+  must(flags <= inodeFlags.all, 'flags of an inode record');
+  const hasReservation = (flags & inodeFlags.hasReservation) !== 0;
+  const lengthBytes = hasReservation ? INODE_BYTES_WITH_RESERVATION : INODE_BYTES;
+  must(bytes.length === lengthBytes, 'length of an inode record');
   input.zeros(2);
   const inode = input.u64();
   const mode = input.u32();
@@ -111,6 +119,8 @@ export function decodeInode(bytes: Buffer, crc32c: Checksum): InodeRecord {
   const sizeBytes = input.u64();
   const mappedBlocks = input.u64();
   const parent = input.u64();
+  const reservedBlocks = hasReservation ? input.u64() : 0;
+  must(reservedBlocks > 0 === hasReservation, 'reserved blocks of an inode record');
   return {
     inode,
     mode,
@@ -120,6 +130,7 @@ export function decodeInode(bytes: Buffer, crc32c: Checksum): InodeRecord {
     linkCount,
     sizeBytes,
     mappedBlocks,
+    reservedBlocks,
     atimeSeconds,
     atimeNanoseconds,
     mtimeSeconds,
@@ -127,7 +138,7 @@ export function decodeInode(bytes: Buffer, crc32c: Checksum): InodeRecord {
     ctimeSeconds,
     ctimeNanoseconds,
     parent,
-    hasXattrs: flags === 1,
+    hasXattrs: (flags & inodeFlags.hasXattrs) !== 0,
   };
 }
 
@@ -262,6 +273,42 @@ export function chunkCapacity(blocks: number): number {
   return capacity;
 }
 
+const MAX_FILE_BLOCKS = 2 ** 31;
+
+/** What was set aside for a file, whether or not it was written since. */
+export function encodeReservation(ranges: BlockRanges, crc32c: Checksum): Buffer {
+  assert(rangeCount(ranges) >= 1 && rangeCount(ranges) <= MAX_RESERVED_RANGES, 'ranges of a reservation');
+  const out = open();
+  out.u8(0);
+  out.u16(rangeCount(ranges));
+  let previousEnd = 0;
+  for (let i = 0; i < ranges.length; i += 2) {
+    out.varint(ranges[i]! - previousEnd);
+    out.varint(ranges[i + 1]! - ranges[i]! - 1);
+    previousEnd = ranges[i + 1]!;
+  }
+  return close(out, crc32c);
+}
+
+export function decodeReservation(bytes: Buffer, crc32c: Checksum): BlockRanges {
+  const input = reader(bytes, crc32c);
+  input.zeros(1);
+  const count = input.u16();
+  must(count >= 1 && count <= MAX_RESERVED_RANGES, 'ranges of a reservation');
+  const ranges: number[] = [];
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    const gap = input.varint();
+    must(i === 0 || gap > 0, 'ranges of a reservation touch');
+    const from = at + gap;
+    at = from + input.varint() + 1;
+    must(at <= MAX_FILE_BLOCKS, 'range of a reservation');
+    ranges.push(from, at);
+  }
+  input.end();
+  return ranges;
+}
+
 export interface ProvisionalSegment {
   readonly segmentId: number;
   readonly liveBlocks: number;
@@ -271,6 +318,8 @@ export interface TotalsRecord {
   readonly nextInode: number;
   readonly inodes: number;
   readonly mappedBlocks: number;
+  /** Set aside for files and not written. */
+  readonly reservedBlocks: number;
   readonly segments: number;
   readonly segmentBlocks: number;
   readonly lastCommittedSegment: number;
@@ -278,9 +327,11 @@ export interface TotalsRecord {
   readonly provisional: readonly ProvisionalSegment[];
 }
 
+const totalsFlags = { hasReservations: 1 } as const;
+
 export function encodeTotals(totals: TotalsRecord, crc32c: Checksum): Buffer {
   const out = open();
-  out.u8(0);
+  out.u8(totals.reservedBlocks > 0 ? totalsFlags.hasReservations : 0);
   out.u16(totals.provisional.length);
   out.u64(totals.nextInode);
   out.u64(totals.inodes);
@@ -292,12 +343,14 @@ export function encodeTotals(totals: TotalsRecord, crc32c: Checksum): Buffer {
     out.u64(segmentId);
     out.u64(liveBlocks);
   }
+  if (totals.reservedBlocks > 0) out.u64(totals.reservedBlocks);
   return close(out, crc32c);
 }
 
 export function decodeTotals(bytes: Buffer, crc32c: Checksum): TotalsRecord {
   const input = reader(bytes, crc32c);
-  input.zeros(1);
+  const flags = input.u8();
+  must(flags <= totalsFlags.hasReservations, 'flags of the totals');
   const count = input.u16();
   const totals = {
     nextInode: input.u64(),
@@ -309,8 +362,11 @@ export function decodeTotals(bytes: Buffer, crc32c: Checksum): TotalsRecord {
   };
   const provisional: ProvisionalSegment[] = [];
   for (let i = 0; i < count; i++) provisional.push({ segmentId: input.u64(), liveBlocks: input.u64() });
+  const hasReservations = flags === totalsFlags.hasReservations;
+  const reservedBlocks = hasReservations ? input.u64() : 0;
+  must(reservedBlocks > 0 === hasReservations, 'reserved blocks in the totals');
   input.end();
-  return { ...totals, provisional };
+  return { ...totals, reservedBlocks, provisional };
 }
 
 /** A block of an uncommitted segment that was made durable inside the journal. */

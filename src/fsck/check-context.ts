@@ -70,6 +70,7 @@ export class CheckContext {
   /** Without a root nothing can be said of names, nor of what they name. */
   rootIsLost = false;
   mappedBlocks = 0;
+  reservedBlocks = 0;
   fragments = 0;
   bytesRead = 0;
   readonly #onProgress: ((progress: CheckProgress) => void) | undefined;

@@ -1,7 +1,8 @@
 /**
- * The walk over everything that belongs to an inode beside its names: extents, marks, attributes, link targets. All of it is ordered by inode,
+ * The walk over everything that belongs to an inode beside its names: extents, reservations, marks, attributes, link targets. All of it is ordered by inode,
  * so one step for each inode takes in all kinds together; what is left over between two inodes belongs to none.
  */
+import { type BlockRanges, blockCount, NO_RANGES } from '../base/block-ranges.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import {
   chunkKey,
@@ -16,6 +17,7 @@ import {
   decodeChunk,
   decodeInode,
   decodePlain,
+  decodeReservation,
   encodeInode,
   type InodeRecord,
 } from '../format/metadata-records.ts';
@@ -32,6 +34,7 @@ const PROGRESS_EVERY = 4096;
 
 interface Walks {
   readonly chunks: ViewCursor;
+  readonly reservations: ViewCursor;
   readonly truncates: ViewCursor;
   readonly targets: ViewCursor;
   readonly attributes: AttributeWalk;
@@ -41,6 +44,7 @@ export async function* checkFiles(context: CheckContext): AsyncGenerator<Problem
   const { view } = context;
   const walks: Walks = {
     chunks: new ViewCursor(view, keyLetters.chunk),
+    reservations: new ViewCursor(view, keyLetters.reservation),
     truncates: new ViewCursor(view, keyLetters.unfinishedTruncate),
     targets: new ViewCursor(view, keyLetters.symlink),
     attributes: new AttributeWalk(context),
@@ -70,7 +74,7 @@ async function* checkOne(
   const hasTarget = target !== undefined;
   if (hasTarget) yield* checkTargetRecord(context, number, target);
   if (inode !== undefined) yield* checkTarget(number, inode, hasTarget);
-  yield* checkExtents(context, walks.chunks, number, inode, isTruncated);
+  yield* checkExtents(context, walks, number, inode, isTruncated);
   yield* walks.attributes.check(number, inode?.hasXattrs);
 }
 
@@ -114,12 +118,13 @@ function* checkTarget(number: number, inode: InodeRecord, hasTarget: boolean): G
 
 async function* checkExtents(
   context: CheckContext,
-  chunks: ViewCursor,
+  { chunks, reservations }: Walks,
   number: number,
   inode: InodeRecord | undefined,
   isTruncated: boolean,
 ): AsyncGenerator<Problem> {
-  const scan = new ExtentScan(context, number);
+  const reservation = yield* reservationOf(context, reservations, number);
+  const scan = new ExtentScan(context, number, reservation);
   for (; ; chunks.advance()) {
     if (chunks.isDry) await chunks.fetch();
     if (chunks.head === undefined || chunks.inode !== number) break;
@@ -139,7 +144,11 @@ async function* checkExtents(
     yield* scan.chunk(index, chunk.value.pairs);
   }
   context.mappedBlocks += scan.mapped;
+  const reserved = blockCount(reservation) - scan.mappedInReservation;
+  context.reservedBlocks += reserved;
   if (inode === undefined) return;
+  if (reserved !== inode.reservedBlocks || (reserved === 0 && reservation.length > 0))
+    yield reservedCountWrong(context, inode, reserved);
   if (scan.mapped !== inode.mappedBlocks) yield mappedCountWrong(context, inode, scan.mapped);
   const sizeBlocks = (inode.mode & S_IFMT) === S_IFREG ? Math.ceil(inode.sizeBytes / BLOCK_BYTES) : 0;
   if (scan.endBlock > sizeBlocks && !isTruncated) yield beyondSize(inode, sizeBlocks, scan.endBlock);
@@ -156,6 +165,48 @@ function mappedCountWrong(context: CheckContext, inode: InodeRecord, found: numb
       if (now === undefined || now.mappedBlocks + difference < 0) return false;
       const record = { ...now, mappedBlocks: now.mappedBlocks + difference };
       redo.setRecord(inodeKey(inode.inode), encodeInode(record, context.crc32c));
+      return true;
+    },
+  };
+}
+
+/** What is set aside for the inode; steps over it. */
+async function* reservationOf(
+  context: CheckContext,
+  cursor: ViewCursor,
+  inode: number,
+): AsyncGenerator<Problem, BlockRanges> {
+  if (cursor.isDry) await cursor.fetch();
+  const head = cursor.inode === inode ? cursor.head : undefined;
+  if (head === undefined) return NO_RANGES;
+  cursor.advance();
+  const decode = (value: Buffer) => decodeReservation(value, context.crc32c);
+  const found = decoded(() => decode(head.value));
+  if (found.value !== undefined) return found.value;
+  const repairOnNodes = rescuedRecord(context, head.key, decode);
+  yield {
+    kind: 'record-damaged',
+    subject: { inode },
+    detail: `what is reserved for it: ${found.why}`,
+    repairOnNodes,
+  };
+  return NO_RANGES;
+}
+
+/** Also of a file whose reservation is used up and noted still. */
+function reservedCountWrong(context: CheckContext, inode: InodeRecord, found: number): Problem {
+  const difference = found - inode.reservedBlocks;
+  return {
+    kind: 'reserved-count-wrong',
+    subject: { inode: inode.inode },
+    detail: `${inode.reservedBlocks} blocks are recorded as reserved and ${found} are`,
+    repairAtRest: (redo, state) => {
+      const now = state.inodes.get(inode.inode);
+      if (now === undefined || now.reservedBlocks + difference < 0) return false;
+      const record = { ...now, reservedBlocks: now.reservedBlocks + difference };
+      redo.setRecord(inodeKey(inode.inode), encodeInode(record, context.crc32c));
+      if (record.reservedBlocks === 0)
+        redo.setRecord(perInodeKey(keyLetters.reservation, inode.inode), undefined);
       return true;
     },
   };
@@ -181,6 +232,7 @@ async function* leftOver(context: CheckContext, walks: Walks, next: number): Asy
   for (const [cursor, letter, what] of [
     [walks.truncates, keyLetters.unfinishedTruncate, 'a truncation is noted of it'],
     [walks.targets, keyLetters.symlink, 'a link target belongs to it'],
+    [walks.reservations, keyLetters.reservation, 'space is reserved for it'],
   ] as const) {
     for (; ; cursor.advance()) {
       if (cursor.isDry) await cursor.fetch();

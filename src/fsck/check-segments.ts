@@ -114,6 +114,7 @@ function* checkTotals(context: CheckContext): Generator<Problem> {
   const more = {
     inodes: inodes.count - totals.inodes,
     mappedBlocks: context.mappedBlocks - totals.mappedBlocks,
+    reservedBlocks: context.reservedBlocks - totals.reservedBlocks,
     segments: segments.count - totals.segments,
     segmentBlocks: segments.blocks - totals.segmentBlocks,
   };
@@ -139,6 +140,7 @@ function* checkTotals(context: CheckContext): Generator<Problem> {
         nextInode: Math.max(now.nextInode, lastInode + 1),
         inodes: now.inodes + more.inodes,
         mappedBlocks: now.mappedBlocks + more.mappedBlocks,
+        reservedBlocks: Math.max(0, now.reservedBlocks + more.reservedBlocks),
         segments: now.segments + more.segments,
         segmentBlocks: now.segmentBlocks + more.segmentBlocks,
         lastCommittedSegment: Math.max(now.lastCommittedSegment, lastSegment),

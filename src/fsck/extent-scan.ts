@@ -1,4 +1,5 @@
 /** Holds a file's extents against the segment table, and gathers what consecutive blocks have in common into one problem. */
+import { type BlockRanges, hasBlock, NO_RANGES } from '../base/block-ranges.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { CHUNK_BLOCKS, type ChunkPairs } from '../format/metadata-records.ts';
 import type { CheckContext } from './check-context.ts';
@@ -17,13 +18,17 @@ interface Run {
 export class ExtentScan {
   readonly #context: CheckContext;
   readonly #inode: number;
+  readonly #reservation: BlockRanges;
   mapped = 0;
+  /** Of those, how many lie in what is set aside for the file. */
+  mappedInReservation = 0;
   /** Behind the last mapped block. */
   endBlock = 0;
 
-  constructor(context: CheckContext, inode: number) {
+  constructor(context: CheckContext, inode: number, reservation: BlockRanges = NO_RANGES) {
     this.#context = context;
     this.#inode = inode;
+    this.#reservation = reservation;
   }
 
   *chunk(index: number, pairs: ChunkPairs): Generator<Problem> {
@@ -35,6 +40,7 @@ export class ExtentScan {
       const blockIndex = Math.floor(packed / TWO_32);
       const fileBlock = index * CHUNK_BLOCKS + at;
       this.mapped++;
+      if (hasBlock(this.#reservation, fileBlock)) this.mappedInReservation++;
       this.endBlock = fileBlock + 1;
       const kind = this.#block(segmentId, blockIndex, fileBlock, packed - blockIndex * TWO_32);
       if (kind === undefined) continue;

@@ -29,6 +29,7 @@ export const findingKinds = {
   'inode-unlisted': { severity: 'error', advice: AT_REST },
   'links-wrong': { severity: 'error', advice: AT_REST },
   'mapped-count-wrong': { severity: 'error', advice: AT_REST },
+  'reserved-count-wrong': { severity: 'error', advice: AT_REST },
   'entry-dangling': { severity: 'error', advice: AT_REST },
   'entry-type-wrong': { severity: 'error', advice: AT_REST },
   'entry-misplaced': { severity: 'error', advice: AT_REST },

@@ -23,6 +23,7 @@ export class FragmentFreeing {
   /** Names of this turn, by node. */
   #collected = new Map<number, FragmentName[]>();
   #closed = false;
+  #unanswered = 0;
   /** A node has more room than before, and its link says so. */
   onFreed: () => void = () => undefined;
 
@@ -31,6 +32,11 @@ export class FragmentFreeing {
     this.#timers = timers;
     this.#log = log;
     this.#term = term;
+  }
+
+  /** Nodes that were asked, or are about to be, have not answered: there will be more room. */
+  get isUnderWay(): boolean {
+    return this.#unanswered > 0 || this.#collected.size > 0;
   }
 
   free(nodeId: number, name: FragmentName): void {
@@ -62,6 +68,7 @@ export class FragmentFreeing {
       this.#log.debug('free-postponed', { node: nodeId, fragments: names.length });
       return;
     }
+    this.#unanswered++;
     try {
       const body = encodeFreeRequest({ term: this.#term, names });
       const reply = await link.client.call(rpcMethods.freeFragments, body, { timeoutMs: FREE_TIMEOUT_MS });
@@ -72,6 +79,8 @@ export class FragmentFreeing {
     } catch (error) {
       if (!(error instanceof RpcError) && !(error instanceof FormatError)) throw error;
       this.#log.warn('free-unanswered', { node: nodeId, fragments: names.length, cause: error.message });
+    } finally {
+      this.#unanswered--;
     }
   }
 }

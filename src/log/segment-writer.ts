@@ -51,8 +51,11 @@ export interface SegmentWriterOptions {
 export interface RoomRule {
   /** Full segments that must still fit when this writer begins one. */
   reserveSegments(): number;
-  /** There is no room for a segment: whether to wait. If not, appends are refused. */
-  mayWait(): boolean;
+  /**
+   * There is no room for a segment: whether to wait. If not, appends are refused. `isMoreComing`: nodes are being told to free something, or segments of
+   * this writer are about to be committed, and what they overwrite will be dead then.
+   */
+  mayWait(isMoreComing: boolean): boolean;
 }
 
 /** The pace of looking after flights: answers overdue, nodes to try again. */
@@ -178,7 +181,13 @@ class LogWriter implements SegmentWriter {
     if (room === undefined || this.#nextFits) return false;
     if (this.#trouble !== undefined || !this.#nodes.enoughAnswer) return false;
     this.#nextFits = this.#fits(Math.ceil(this.#landingBlocks / (this.#segmentBlocks - 1)));
-    return !this.#nextFits && room.mayWait();
+    return !this.#nextFits && this.#mayWait;
+  }
+
+  get #mayWait(): boolean {
+    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
+    const isMoreComing = this.#pending.size > unplaced || this.#freeing.isUnderWay;
+    return this.#options.room?.mayWait(isMoreComing) === true;
   }
 
   /** Whether so many more segments can be written beside those under way and the reserve. */
@@ -241,7 +250,7 @@ class LogWriter implements SegmentWriter {
     const beginning = Math.ceil(blockCount / (this.#segmentBlocks - 1));
     if (!this.#nodes.enoughAnswer) return; // Kept in memory until nodes return; trouble comes if they do not.
     // What landed while there was room is taken; the reserve bears it.
-    if (this.#fits(beginning) || this.#options.room?.mayWait()) return;
+    if (this.#fits(beginning) || this.#mayWait) return;
     throw new LogUnwritable('full', 'the storage nodes have no room for another segment');
   }
 
@@ -394,7 +403,7 @@ class LogWriter implements SegmentWriter {
   #judge(): void {
     const stuckTicks = this.#flights.length === 0 ? 0 : this.#context.tick - this.#progressTick;
     if (this.#fenced) this.#setTrouble('unavailable', 'another mount has taken this volume over');
-    else if (this.#flights.some((flight) => flight.lacksRoom) && this.#options.room?.mayWait() !== true) {
+    else if (this.#flights.some((flight) => flight.lacksRoom) && !this.#mayWait) {
       this.#setTrouble('full', 'the storage nodes have no room for what was written');
     } else if (stuckTicks >= TROUBLE_TICKS) {
       this.#setTrouble('unavailable', 'too few storage nodes answer to store with full parity');

@@ -91,9 +91,14 @@ export class ExtentSearch {
     return undefined;
   }
 
+  /** Between two steps: leaves the event loop room. */
+  pause(): Promise<void> {
+    return new Promise((resolve) => this.#timers.defer(resolve));
+  }
+
   async #nextHoleFar(inode: number, fromIndex: number): Promise<number> {
     for (let index = fromIndex; ; index += CHUNKS_IN_ONE_TURN) {
-      await new Promise<void>((resolve) => this.#timers.defer(resolve));
+      await this.pause();
       const found = this.#holeBefore(inode, index * CHUNK_BLOCKS, index + CHUNKS_IN_ONE_TURN);
       if (found !== undefined) return found;
     }

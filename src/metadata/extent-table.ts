@@ -201,6 +201,20 @@ export class ExtentTable {
     return removed;
   }
 
+  /** How many of [firstBlock, endBlock) are mapped. A look-up for each chunk in the range. */
+  countMapped(inode: number, firstBlock: number, endBlock: number): number {
+    let mapped = 0;
+    const lastIndex = Math.min(Math.ceil(endBlock / CHUNK_BLOCKS), CHUNKS_PER_INODE);
+    for (let index = Math.floor(firstBlock / CHUNK_BLOCKS); index < lastIndex; index++) {
+      const chunk = this.chunk(inode, index);
+      if (chunk === undefined) continue;
+      const start = index * CHUNK_BLOCKS;
+      if (firstBlock <= start && start + CHUNK_BLOCKS <= endBlock) mapped += chunk.mapped;
+      else mapped += countWithin(chunk.pairs, Math.max(firstBlock - start, 0), endBlock - start);
+    }
+    return mapped;
+  }
+
   /** A repair: nothing is counted. */
   setChunk(inode: number, index: number, contents: Pick<Chunk, 'pairs' | 'mapped'> | undefined): void {
     const id = chunkId(inode, index);
@@ -221,4 +235,10 @@ export class ExtentTable {
     this.#lostSegment = 0;
     this.#lostBlocks = 0;
   }
+}
+
+function countWithin(pairs: ChunkPairs, from: number, to: number): number {
+  let mapped = 0;
+  for (let pair = 2 * from; pair < 2 * to && pair < pairs.length; pair += 2) if (pairs[pair] !== 0) mapped++;
+  return mapped;
 }

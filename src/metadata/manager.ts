@@ -4,6 +4,7 @@
  * A mutation is one transaction in one turn: rules are checked, then operations are issued to journal and state at once. An unexpected failure
  * after the first operation would leave the two apart, so the manager then stops for good; nothing wrong was committed.
  */
+import { type BlockRanges, NO_RANGES } from '../base/block-ranges.ts';
 import { posixOutcome } from '../base/errno.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { ReplicaStore } from '../cluster/replica-store.ts';
@@ -27,6 +28,7 @@ import {
   type InodeChanges,
   type ListedEntry,
   type MetadataManager,
+  type MetadataTotals,
   MetadataUnavailable,
   type NewInode,
   type RecoveredInline,
@@ -36,6 +38,7 @@ import {
 import * as namespace from './namespace.ts';
 import { rename } from './namespace-rename.ts';
 import type { Recruiter } from './recruiter.ts';
+import * as reserving from './reserving.ts';
 import { listSegments } from './segment-listing.ts';
 import type { SegmentObserver } from './segment-table.ts';
 import { installSnapshot } from './snapshot.ts';
@@ -221,11 +224,19 @@ export class PrimaryManager implements MetadataManager {
     return () => observers.delete(observer);
   }
 
-  totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number } {
+  reservation(inode: number): BlockRanges {
+    this.#mustReign();
+    // Most have none, and looking for a record that is not there reads the store.
+    const hasOne = (this.#state.inodes.get(inode)?.reservedBlocks ?? 0) > 0;
+    return hasOne ? this.#state.reservations.ranges(inode) : NO_RANGES;
+  }
+
+  totals(): MetadataTotals {
     const { segments, extents } = this.#state;
     return {
       inodes: this.#state.inodeCount,
       mappedBlocks: extents.mappedBlocks,
+      reservedBlocks: this.#state.reservedBlocks,
       segments: segments.segments,
       segmentBlocks: segments.segmentBlocks,
     };
@@ -329,6 +340,14 @@ export class PrimaryManager implements MetadataManager {
     const finished = this.#removal.truncate(inode, sizeBytes, changes);
     const result = () => namespace.existing(this.#state, inode);
     return finished === undefined ? result() : finished.then(result);
+  }
+
+  reserve(inode: number, firstBlock: number, endBlock: number): void {
+    this.#mutate((redo) => reserving.reserve(this.#state, redo, inode, firstBlock, endBlock));
+  }
+
+  zero(inode: number, firstBlock: number, endBlock: number): void {
+    this.#mutate((redo) => reserving.zero(this.#state, redo, inode, firstBlock, endBlock));
   }
 
   punch(inode: number, firstBlock: number, endBlock: number): undefined | Promise<void> {

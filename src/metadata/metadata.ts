@@ -8,6 +8,7 @@
  *
  * Names are byte strings (latin1). Times are given by the caller as nanosecond pairs.
  */
+import type { BlockRanges } from '../base/block-ranges.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 
 /** Decoded inode. Treat as immutable: every change makes a new one. */
@@ -22,6 +23,8 @@ export interface Inode {
   readonly sizeBytes: number;
   /** Committed blocks mapped. */
   readonly mappedBlocks: number;
+  /** Blocks that are set aside for the file (see reserve) and not mapped. */
+  readonly reservedBlocks: number;
   readonly atimeSeconds: number;
   readonly atimeNanoseconds: number;
   readonly mtimeSeconds: number;
@@ -128,6 +131,14 @@ export class MetadataUnavailable extends Error {
 /** Another primary took the volume over: this one knows nothing for certain any more, and never will. Look-ups are refused, too. */
 export class Deposed extends MetadataUnavailable {}
 
+export interface MetadataTotals {
+  readonly inodes: number;
+  readonly mappedBlocks: number;
+  readonly reservedBlocks: number;
+  readonly segments: number;
+  readonly segmentBlocks: number;
+}
+
 export interface MetadataManager {
   /** Of this reign, unlike that of any other primary: segment ids are made from it. Changes of the journal's members take further terms. */
   readonly term: number;
@@ -149,7 +160,9 @@ export interface MetadataManager {
   nextHole(inode: number, fromBlock: number): number | Promise<number>;
   /** The record's liveBlocks follows later changes: copy what is kept. */
   segment(segmentId: number): SegmentRecord | undefined;
-  totals(): { inodes: number; mappedBlocks: number; segments: number; segmentBlocks: number };
+  /** What is set aside for a file: of it, what is not mapped is reserved. */
+  reservation(inode: number): BlockRanges;
+  totals(): MetadataTotals;
 
   // Mutations: applied in this turn, journaled behind. They throw ErrnoError for POSIX outcomes.
   create(parent: number, name: string, made: NewInode): Inode;
@@ -172,11 +185,19 @@ export interface MetadataManager {
   removeXattr(inode: number, name: string, time: Timestamp): void;
 
   /**
-   * Sets the committed size to `sizeBytes` and unmaps all blocks from ceil(size) on. Large files take several transactions; the size is
+   * Sets the committed size to `sizeBytes`, unmaps all blocks from ceil(size) on and gives back what was set aside of them. Large files take several transactions; the size is
    * down after the first. The caller keeps writers of the inode out until it resolves.
    */
   truncate(inode: number, sizeBytes: number, changes: InodeChanges): Inode | Promise<Inode>;
-  /** Unmaps [firstBlock, endBlock). */
+  /**
+   * Sets [firstBlock, endBlock) aside, behind the end of the file, too: what is unmapped of it counts as reserved until it is mapped, whether it is a
+   * hole now or becomes one by `zero`. ENOSPC if the file's reservation would be in too many pieces; whether there is room is the caller's to know. One
+   * transaction: the caller bounds the range where the file has blocks.
+   */
+  reserve(inode: number, firstBlock: number, endBlock: number): void;
+  /** Unmaps [firstBlock, endBlock) and sets it aside. Otherwise as `reserve`. */
+  zero(inode: number, firstBlock: number, endBlock: number): void;
+  /** Unmaps [firstBlock, endBlock) and gives back what was set aside of it. */
   punch(inode: number, firstBlock: number, endBlock: number): void | Promise<void>;
   /** Frees an orphan: its blocks, xattrs and record. In the background for large files; survives crashes. */
   reclaim(inode: number): void;

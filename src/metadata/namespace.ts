@@ -69,6 +69,7 @@ export function newInode(number: number, made: NewInode, parent: number, sizeByt
     linkCount: directory ? 2 : 1,
     sizeBytes,
     mappedBlocks: 0,
+    reservedBlocks: 0,
     atimeSeconds: seconds,
     atimeNanoseconds: nanoseconds,
     mtimeSeconds: seconds,

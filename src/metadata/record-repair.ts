@@ -3,6 +3,7 @@
  * (lists, counts, cached names) follows, so that replaying the journal comes to the same state.
  */
 import { assert } from '../base/assert.ts';
+import { NO_RANGES } from '../base/block-ranges.ts';
 import {
   chunkOfKey,
   cookieOfEntryKey,
@@ -17,6 +18,7 @@ import {
   decodeChunk,
   decodeEntry,
   decodeInode,
+  decodeReservation,
   decodeTotals,
 } from '../format/metadata-records.ts';
 import { decodeSegmentRecord } from '../format/segment-record.ts';
@@ -44,6 +46,11 @@ export function applyRecord(
     case keyLetters.chunk: {
       const chunk = value && decodeChunk(value, crc32c);
       state.extents.setChunk(owner(), chunkOfKey(bytes), chunk);
+      return;
+    }
+    case keyLetters.reservation: {
+      const ranges = value && decodeReservation(value, crc32c);
+      state.reservations.set(inodeOfKey(bytes), ranges ?? NO_RANGES);
       return;
     }
     case keyLetters.entry: {

@@ -6,6 +6,8 @@
  * Each operation is one synchronous step; records that are not in memory are read from the store in the same turn.
  */
 import { assert } from '../base/assert.ts';
+import { added, blockCount, NO_RANGES, outside, rangeCount, removed } from '../base/block-ranges.ts';
+import { MAX_RESERVED_RANGES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { BlockRuns, InodePatch, RedoSink } from '../format/journal-entry.ts';
 import { inodeKey, inodeOfKey, keyLetters, perInodeKey } from '../format/metadata-keys.ts';
@@ -26,6 +28,7 @@ import { ExtentTable } from './extent-table.ts';
 import { isDirectoryMode } from './inode-rules.ts';
 import { type FrozenRecord, OverlayTable } from './overlay-table.ts';
 import { applyRecord } from './record-repair.ts';
+import { ReservationTable } from './reservation-table.ts';
 import { keysOf, SegmentTable } from './segment-table.ts';
 import type { StateReader } from './state-reader.ts';
 
@@ -43,12 +46,15 @@ export class MetadataState implements RedoSink {
   readonly values: OverlayTable<string, Buffer>;
   readonly segments: SegmentTable;
   readonly extents: ExtentTable;
+  readonly reservations: ReservationTable;
   /** Inodes without a name that are not deleted yet. */
   readonly orphans = new Set<number>();
   /** Inodes with a truncation that takes several transactions and is not finished. */
   readonly unfinishedTruncates = new Set<number>();
   nextInode = ROOT;
   inodeCount = 0;
+  /** Of all files. */
+  reservedBlocks = 0;
   readonly #crc32c: Checksum;
   #frozenTotals: Buffer | undefined;
 
@@ -75,6 +81,7 @@ export class MetadataState implements RedoSink {
     this.directories = new DirectoryTable(reader, crc32c, hash);
     this.segments = new SegmentTable(reader, crc32c, this.values);
     this.extents = new ExtentTable(reader, crc32c, this.segments);
+    this.reservations = new ReservationTable(reader, crc32c, this.extents);
   }
 
   /** The state of the last checkpoint, before any operation. What is scanned is small whatever the volume's size. */
@@ -139,6 +146,7 @@ export class MetadataState implements RedoSink {
   }
 
   deleteInode(inode: number): void {
+    this.#countBlocks(inode, 0, -(this.inodes.get(inode)?.reservedBlocks ?? 0));
     this.inodes.delete(inode);
     this.inodeCount--;
     if (this.orphans.delete(inode)) this.values.deleteOnce(perInodeKey(keyLetters.orphan, inode));
@@ -190,8 +198,40 @@ export class MetadataState implements RedoSink {
   unmapBlocks(number: number, firstBlock: number, endBlock: number): void {
     const inode = this.inodes.get(number);
     assert(inode !== undefined, 'an inode that loses blocks is there');
-    const removed = this.extents.unmap(number, firstBlock, endBlock);
-    this.#countBlocks(number, -removed);
+    // What is reserved stays so without its blocks.
+    const reserved =
+      inode.reservedBlocks > 0 ? this.reservations.mappedWithin(number, firstBlock, endBlock) : 0;
+    this.#countBlocks(number, -this.extents.unmap(number, firstBlock, endBlock), reserved);
+  }
+
+  reserveBlocks(number: number, firstBlock: number, endBlock: number): void {
+    const inode = this.inodes.get(number);
+    assert(inode !== undefined, 'an inode that blocks are reserved for is there');
+    const { reservations } = this;
+    const reserved =
+      inode.mappedBlocks === 0
+        ? blockCount(outside(reservations.ranges(number), firstBlock, endBlock))
+        : reservations.unreservedWithin(number, firstBlock, endBlock);
+    if (reserved === 0 && inode.reservedBlocks === 0) return;
+    reservations.set(number, added(reservations.ranges(number), firstBlock, endBlock));
+    this.#countBlocks(number, 0, reserved);
+  }
+
+  releaseBlocks(number: number, firstBlock: number, endBlock: number): void {
+    const inode = this.inodes.get(number);
+    assert(inode !== undefined, 'an inode that gives blocks back is there');
+    if (inode.reservedBlocks === 0) return;
+    const { reservations } = this;
+    const ranges = reservations.ranges(number);
+    const left = removed(ranges, firstBlock, endBlock);
+    // One more piece than a record holds: the hole stays reserved.
+    if (left === ranges || rangeCount(left) > MAX_RESERVED_RANGES) return;
+    const isUnwritten = inode.reservedBlocks === blockCount(ranges);
+    const released = isUnwritten
+      ? inode.reservedBlocks - blockCount(left)
+      : reservations.reservedWithin(number, firstBlock, endBlock);
+    reservations.set(number, left);
+    this.#countBlocks(number, 0, -released);
   }
 
   commitSegment(record: SegmentRecord, runs: BlockRuns): void {
@@ -224,14 +264,22 @@ export class MetadataState implements RedoSink {
     let inode = 0;
     let known = false;
     let mapped = 0;
+    let written = 0;
+    let hasReservation = false;
     for (let i = 0; i < runCount; i++) {
       if (inodes[i] !== inode) {
-        if (known) this.#countBlocks(inode, mapped);
+        if (known) this.#countBlocks(inode, mapped, -written);
         inode = inodes[i]!;
-        known = this.inodes.get(inode) !== undefined;
+        const found = this.inodes.get(inode);
+        known = found !== undefined;
+        hasReservation = found !== undefined && found.reservedBlocks > 0;
         mapped = 0;
+        written = 0;
       }
       if (!known) continue;
+      if (hasReservation) {
+        written += this.reservations.reservedWithin(inode, fileBlocks[i]!, fileBlocks[i]! + counts[i]!);
+      }
       mapped += this.extents.map(
         inode,
         fileBlocks[i]!,
@@ -242,15 +290,19 @@ export class MetadataState implements RedoSink {
         checksumIndexes[i]!,
       );
     }
-    if (known) this.#countBlocks(inode, mapped);
+    if (known) this.#countBlocks(inode, mapped, -written);
   }
 
-  #countBlocks(number: number, blocks: number): void {
-    if (blocks === 0) return;
+  #countBlocks(number: number, mapped: number, reserved: number): void {
+    if (mapped === 0 && reserved === 0) return;
     const inode = copyOf(this.inodes.get(number)!);
-    inode.mappedBlocks += blocks;
-    assert(inode.mappedBlocks >= 0, 'an inode has no fewer than no blocks');
+    inode.mappedBlocks += mapped;
+    inode.reservedBlocks += reserved;
+    assert(inode.mappedBlocks >= 0 && inode.reservedBlocks >= 0, 'an inode has no fewer than no blocks');
     this.inodes.set(number, inode);
+    this.reservedBlocks += reserved;
+    // What is written whole needs no ranges any more.
+    if (reserved < 0 && inode.reservedBlocks === 0) this.reservations.set(number, NO_RANGES);
   }
 
   forgetSegment(segmentId: number): void {
@@ -265,6 +317,7 @@ export class MetadataState implements RedoSink {
     this.nextInode = totals.nextInode;
     this.inodeCount = totals.inodes;
     this.extents.mappedBlocks = totals.mappedBlocks;
+    this.reservedBlocks = totals.reservedBlocks;
     this.segments.segments = totals.segments;
     this.segments.segmentBlocks = totals.segmentBlocks;
     this.segments.lastCommitted = totals.lastCommittedSegment;
@@ -276,6 +329,7 @@ export class MetadataState implements RedoSink {
       nextInode: this.nextInode,
       inodes: this.inodeCount,
       mappedBlocks: this.extents.mappedBlocks,
+      reservedBlocks: this.reservedBlocks,
       segments: this.segments.segments,
       segmentBlocks: this.segments.segmentBlocks,
       lastCommittedSegment: this.segments.lastCommitted,
@@ -291,7 +345,8 @@ export class MetadataState implements RedoSink {
       this.directories.dirtyBytes +
       this.values.dirtyBytes +
       this.segments.records.dirtyBytes +
-      this.extents.chunks.dirtyBytes
+      this.extents.chunks.dirtyBytes +
+      this.reservations.records.dirtyBytes
     );
   }
 
@@ -302,6 +357,7 @@ export class MetadataState implements RedoSink {
     this.values.freeze();
     this.segments.records.freeze();
     this.extents.chunks.freeze();
+    this.reservations.records.freeze();
     this.#frozenTotals = encodeTotals(this.totalsRecord(), this.#crc32c);
   }
 
@@ -314,6 +370,7 @@ export class MetadataState implements RedoSink {
     yield* this.values.frozenRecords();
     yield* this.segments.records.frozenRecords();
     yield* this.extents.chunks.frozenRecords();
+    yield* this.reservations.records.frozenRecords();
   }
 
   /** The checkpoint is in the store. */
@@ -324,6 +381,7 @@ export class MetadataState implements RedoSink {
     yield* this.values.thaw();
     yield* this.segments.records.thaw();
     yield* this.extents.chunks.thaw();
+    yield* this.reservations.records.thaw();
   }
 }
 
@@ -338,6 +396,7 @@ function copyOf(inode: Readonly<InodeRecord>): InodeRecord {
     linkCount: inode.linkCount,
     sizeBytes: inode.sizeBytes,
     mappedBlocks: inode.mappedBlocks,
+    reservedBlocks: inode.reservedBlocks,
     atimeSeconds: inode.atimeSeconds,
     atimeNanoseconds: inode.atimeNanoseconds,
     mtimeSeconds: inode.mtimeSeconds,

@@ -61,6 +61,16 @@ export class Transaction implements RedoSink {
     this.#state.unmapBlocks(inode, firstBlock, endBlock);
   }
 
+  reserveBlocks(inode: number, firstBlock: number, endBlock: number): void {
+    this.#journal.reserveBlocks(inode, firstBlock, endBlock);
+    this.#state.reserveBlocks(inode, firstBlock, endBlock);
+  }
+
+  releaseBlocks(inode: number, firstBlock: number, endBlock: number): void {
+    this.#journal.releaseBlocks(inode, firstBlock, endBlock);
+    this.#state.releaseBlocks(inode, firstBlock, endBlock);
+  }
+
   commitSegment(record: SegmentRecord, runs: BlockRuns): void {
     this.#journal.commitSegment(record, runs);
     this.#state.commitSegment(record, runs);

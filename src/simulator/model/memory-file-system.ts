@@ -5,7 +5,7 @@
  * rules (which error, which times change, link counts, life of inodes) and nothing else: no durability, no space limit.
  * An observer is told what each change was, in the terms in which it becomes durable: see crash-history.ts.
  * Choices where POSIX leaves room: reading never changes atime; a directory's size is 4096; allocation by fallocate
- * extends the size and leaves holes; inode numbers are never used twice; an unknown inode is ESTALE.
+ * extends the size and leaves holes that are reserved; inode numbers are never used twice; an unknown inode is ESTALE.
  */
 import { assert } from '../../base/assert.ts';
 import { type ErrnoCode, ErrnoError } from '../../base/errno.ts';
@@ -338,6 +338,8 @@ export class MemoryFileSystem implements FileSystem {
     const found = this.#inode(inode);
     if (operation !== 0)
       this.#zero(found, offsetBytes, Math.min(end, roundUp(bytes.lengthBytes, BLOCK_BYTES)));
+    if (operation === FALLOC_FL_PUNCH_HOLE) bytes.release(offsetBytes, lengthBytes);
+    else bytes.reserve(offsetBytes, lengthBytes);
     if (!keepSize && end > bytes.lengthBytes) this.#resize(found, end);
     found.mtime = found.ctime = this.#now();
   }

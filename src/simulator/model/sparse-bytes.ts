@@ -1,5 +1,6 @@
 /**
- * The content of one file as a map of 4 KiB blocks: the obvious implementation of sparse bytes.
+ * The content of one file as a map of 4 KiB blocks: the obvious implementation of sparse bytes. Holes may be reserved: they count as
+ * blocks until they are given back.
  *
  * A block that was never written, or was cut or punched whole, is a hole and reads as zeros. Invariants: no block
  * lies wholly behind the end, and the bytes behind the end inside the last block are zero.
@@ -8,6 +9,8 @@ import { BLOCK_BYTES, roundUp } from '../../base/units.ts';
 
 export class SparseBytes {
   readonly #blocks = new Map<number, Uint8Array>();
+  /** Holes, inside the length or behind it. */
+  readonly #reserved = new Set<number>();
   #lengthBytes = 0;
 
   get lengthBytes(): number {
@@ -15,7 +18,7 @@ export class SparseBytes {
   }
 
   get blockCount(): number {
-    return this.#blocks.size;
+    return this.#blocks.size + this.#reserved.size;
   }
 
   hasBlock(block: number): boolean {
@@ -44,6 +47,8 @@ export class SparseBytes {
     if (lengthBytes < this.#lengthBytes) this.zero(lengthBytes, this.#lengthBytes - lengthBytes);
     // The last block stays when a part of it stays; zero() freed only blocks that are whole within the file.
     const firstCut = Math.ceil(lengthBytes / BLOCK_BYTES);
+    if (lengthBytes <= this.#lengthBytes)
+      for (const block of this.#reserved) if (block >= firstCut) this.#reserved.delete(block);
     for (const block of this.#blocks.keys()) if (block >= firstCut) this.#blocks.delete(block);
     this.#lengthBytes = lengthBytes;
   }
@@ -57,6 +62,21 @@ export class SparseBytes {
       if (from === 0 && to === BLOCK_BYTES) this.#blocks.delete(block);
       else if (from < to) bytes.fill(0, from, to);
     }
+  }
+
+  /** Every hole that the range touches. */
+  reserve(offsetBytes: number, lengthBytes: number): void {
+    const endBlock = Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES);
+    for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block < endBlock; block++)
+      if (!this.#blocks.has(block)) this.#reserved.add(block);
+  }
+
+  /** Holes that lie in the range whole are reserved no more. */
+  release(offsetBytes: number, lengthBytes: number): void {
+    const firstBlock = Math.ceil(offsetBytes / BLOCK_BYTES);
+    const endBlock = Math.floor((offsetBytes + lengthBytes) / BLOCK_BYTES);
+    for (const block of this.#reserved)
+      if (block >= firstBlock && block < endBlock) this.#reserved.delete(block);
   }
 
   /** The first offset at or behind the given one that is data; undefined: none before the end. */
@@ -82,6 +102,7 @@ export class SparseBytes {
     if (bytes === undefined) {
       bytes = new Uint8Array(BLOCK_BYTES);
       this.#blocks.set(block, bytes);
+      this.#reserved.delete(block);
     }
     return bytes;
   }

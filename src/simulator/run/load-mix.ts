@@ -5,6 +5,7 @@ import { BankWorkload } from '../workloads/bank.ts';
 import { FillWorkload } from '../workloads/fill.ts';
 import { OverwriteWorkload } from '../workloads/overwrite.ts';
 import { PosixWorkload } from '../workloads/posix.ts';
+import { ReserveWorkload } from '../workloads/reserve.ts';
 import { StreamWorkload } from '../workloads/stream.ts';
 
 export function randomPosix(_dice: Dice): Workload {
@@ -13,6 +14,11 @@ export function randomPosix(_dice: Dice): Workload {
 
 export function fillAndDelete(_dice: Dice): Workload {
   return new FillWorkload();
+}
+
+/** Room that nobody else may take. */
+export function reserveAndWrite(_dice: Dice): Workload {
+  return new ReserveWorkload();
 }
 
 /** Enough for small nodes to be written over several times. */

@@ -9,7 +9,7 @@ import { OwnerWorkload } from '../workloads/owner.ts';
 import { SteadyWorkload } from '../workloads/steady.ts';
 import { StreamWorkload } from '../workloads/stream.ts';
 import type { FaultWeights } from './fault-schedule.ts';
-import { fillAndDelete, overwriteAll, randomPosix, standardMix } from './load-mix.ts';
+import { fillAndDelete, overwriteAll, randomPosix, reserveAndWrite, standardMix } from './load-mix.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -80,12 +80,12 @@ export const scenarios: readonly Scenario[] = [
   {
     ...usual,
     name: 'full',
-    about: 'a volume that is filled up and emptied',
+    about: 'a volume that is filled up and emptied, with room in it that is reserved',
     shape: { capacityBytes: 6 * MIB },
     faults: { crash: 2, freeze: 1 },
     faultIntervalMs: 2_500,
     allowed: { beyondParity: false, fullDisks: true },
-    workloads: (dice) => [fillAndDelete(dice), randomPosix(dice)],
+    workloads: (dice) => [reserveAndWrite(dice), fillAndDelete(dice), randomPosix(dice)],
   },
   {
     ...usual,

@@ -1,10 +1,18 @@
-/** A model that holds what was found in a directory: the tree, and the bytes and holes of its files. */
+/** A model that holds what was found in a directory: the tree, and the bytes, holes and reservations of its files. */
+import type { BlockRanges } from '../../base/block-ranges.ts';
+import { BLOCK_BYTES } from '../../base/units.ts';
+import { FALLOC_FL_KEEP_SIZE } from '../../filesystem/file-system.ts';
 import { MemoryFileSystem } from '../model/memory-file-system.ts';
 import { type FileContents, S_IFDIR, S_IFLNK, S_IFMT, type Tree, type TreeNode } from '../model/tree.ts';
 import { caller } from './session.ts';
 
+export interface FoundContents extends FileContents {
+  /** What is set aside for the file, written or not. */
+  readonly reservation: BlockRanges;
+}
+
 /** The tree's first node stands for the root. */
-export function modelOf(tree: Tree, contents: ReadonlyMap<number, FileContents>): MemoryFileSystem {
+export function modelOf(tree: Tree, contents: ReadonlyMap<number, FoundContents>): MemoryFileSystem {
   const model = new MemoryFileSystem();
   const byPath = new Map<string, number>([['', 1]]);
   const byInode = new Map<number, number>([[tree[0]!.inode, 1]]);
@@ -46,7 +54,12 @@ function make(
   return inode;
 }
 
-function fill(model: MemoryFileSystem, inode: number, { bytes, data }: FileContents): void {
-  for (const { from, to } of data) model.write(inode, 0, from, [bytes.subarray(from, to)]);
+function fill(model: MemoryFileSystem, inode: number, { bytes, data, reservation }: FoundContents): void {
   model.setAttributes(inode, { sizeBytes: bytes.length });
+  for (let i = 0; i < reservation.length; i += 2) {
+    const offsetBytes = reservation[i]! * BLOCK_BYTES;
+    const lengthBytes = reservation[i + 1]! * BLOCK_BYTES - offsetBytes;
+    model.fallocate(inode, 0, FALLOC_FL_KEEP_SIZE, offsetBytes, lengthBytes);
+  }
+  for (const { from, to } of data) model.write(inode, 0, from, [bytes.subarray(from, to)]);
 }

@@ -4,8 +4,10 @@
  *
  * After a failure that faults explain, the operation's effect is unknown: everything is synced, read and judged in the same way.
  */
+import type { BlockRanges } from '../../base/block-ranges.ts';
 import type { ErrnoError } from '../../base/errno.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
+import { toErrno } from '../../filesystem/errors.ts';
 import type { FileSystem } from '../../filesystem/file-system.ts';
 import {
   CheckFailed,
@@ -20,7 +22,6 @@ import { MemoryFileSystem } from '../model/memory-file-system.ts';
 import { type Kind, type Operation, PairedRun, Tolerated, WEIGHTS } from '../model/paired-run.ts';
 import {
   difference,
-  type FileContents,
   linesOf,
   readContents,
   readTree,
@@ -30,7 +31,7 @@ import {
   treeOfModel,
 } from '../model/tree.ts';
 import { pause } from './loop.ts';
-import { modelOf } from './model-of.ts';
+import { type FoundContents, modelOf } from './model-of.ts';
 import { permits, Session } from './session.ts';
 import { survivedUntilMs } from './tracked-file.ts';
 
@@ -47,7 +48,7 @@ const totalWeight = kinds.reduce((sum, [, weight]) => sum + weight, 0);
 /** What was found in the workload's directory. */
 interface Found {
   readonly tree: Tree;
-  readonly contents: ReadonlyMap<number, FileContents>;
+  readonly contents: ReadonlyMap<number, FoundContents>;
 }
 
 /** What is known about one mount. */
@@ -197,11 +198,25 @@ async function read(session: Session, root: number): Promise<Found> {
   const run = <T>(what: string, operation: (one: FileSystem) => T | Promise<T>) =>
     session.insist(what, { reading: true }, operation);
   const tree = await readTree(run, root);
-  const contents = new Map<number, FileContents>();
+  const contents = new Map<number, FoundContents>();
   for (const { inode, mode } of tree)
-    if ((mode & S_IFMT) === S_IFREG && !contents.has(inode))
-      contents.set(inode, await readContents(run, inode));
+    if ((mode & S_IFMT) === S_IFREG && !contents.has(inode)) {
+      const read = await readContents(run, inode);
+      contents.set(inode, {
+        ...read,
+        reservation: await run('reservation', () => reservationOf(session, inode)),
+      });
+    }
   return { tree, contents };
+}
+
+/** No call of the file system tells which blocks it is: how many there are shows in the attributes. */
+function reservationOf({ mount }: Session, inode: number): BlockRanges {
+  try {
+    return mount.volume.metadata.reservation(inode);
+  } catch (error) {
+    throw toErrno(error);
+  }
 }
 
 function drawOperation(dice: Dice): Operation {

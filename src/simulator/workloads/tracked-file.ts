@@ -5,6 +5,7 @@
  * After a loss of the mount, and after a failure whose effect is not known, `ready` judges what is there and goes on from it.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
+import { FALLOC_FL_KEEP_SIZE } from '../../filesystem/file-system.ts';
 import type { MountedFileSystem, WorkloadContext } from '../contract.ts';
 import { FileHistory } from '../model/file-history.ts';
 import { readContents } from '../model/tree.ts';
@@ -81,6 +82,14 @@ export class TrackedFile {
       this.#history.cut(this.#moment++, 0);
       await one.setAttributes(inode, { sizeBytes: 0 }, caller);
     });
+  }
+
+  /** Room for the first `lengthBytes`, whatever the file's size. */
+  reserve(lengthBytes: number): Promise<void> {
+    const { session, inode, handle } = this.#opened!;
+    return session.call('fallocate', { name: this.name, length: lengthBytes }, (one) =>
+      one.fallocate(inode, handle, FALLOC_FL_KEEP_SIZE, 0, lengthBytes),
+    );
   }
 
   async fsync(): Promise<void> {

@@ -132,7 +132,8 @@ test('a full volume says ENOSPC to what is added, takes what is overwritten, and
   expect((await world.check()).findings).toEqual([]);
   for (const [index, file] of files.entries()) await file.remove(`file-${index}`);
   await atRest();
-  expect(await freeBlocks()).toBeGreaterThan(0.95 * atFirst);
+  // On a busy machine nodes may take longer to free than it takes to look twice.
+  await expect.poll(freeBlocks, { timeout: 20_000 }).toBeGreaterThan(0.95 * atFirst);
   await (await new Tracked().create('again')).fill(Math.floor(totalBlocks / 2));
   await fileSystem.syncAll();
 }, 60_000);

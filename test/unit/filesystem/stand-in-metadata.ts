@@ -4,6 +4,14 @@
  * Operations are recorded as they are applied; `crashed(kept)` makes the manager that a next reign would find if the journal had kept the first
  * `kept` operations. `durableOperations` says how many a crash must keep.
  */
+import {
+  added,
+  type BlockRanges,
+  blockCount,
+  hasBlock,
+  NO_RANGES,
+  removed,
+} from '../../../src/base/block-ranges.ts';
 import { ErrnoError } from '../../../src/base/errno.ts';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
@@ -14,6 +22,7 @@ import type {
   InodeChanges,
   ListedEntry,
   MetadataManager,
+  MetadataTotals,
   MetadataUnavailable,
   NewInode,
   RecoveredInline,
@@ -41,6 +50,8 @@ type Journaled =
   | 'setXattr'
   | 'removeXattr'
   | 'truncate'
+  | 'reserve'
+  | 'zero'
   | 'punch'
   | 'reclaim'
   | 'commitSegment'
@@ -69,6 +80,7 @@ export class StandInMetadata implements MetadataManager {
   readonly #targets = new Map<number, Uint8Array>();
   readonly #xattrs = new Map<number, Map<string, Uint8Array>>();
   readonly #extents = new Map<number, Map<number, Extent>>();
+  readonly #reservations = new Map<number, BlockRanges>();
   readonly #segments = new Map<number, Mutable<SegmentRecord>>();
   readonly #provisional = new Map<number, number>();
   readonly #inline = new Map<string, RecoveredInline>();
@@ -164,10 +176,17 @@ export class StandInMetadata implements MetadataManager {
     return this.#segments.get(segmentId);
   }
 
-  totals() {
+  reservation(inode: number): BlockRanges {
+    return this.#reservations.get(inode) ?? NO_RANGES;
+  }
+
+  totals(): MetadataTotals {
     let mappedBlocks = 0;
+    let reservedBlocks = 0;
+    for (const inode of this.#inodes.values()) reservedBlocks += inode.reservedBlocks;
     for (const extents of this.#extents.values()) mappedBlocks += extents.size;
-    return { inodes: this.#inodes.size, mappedBlocks, segments: this.#segments.size, segmentBlocks: 0 };
+    const { size: segments } = this.#segments;
+    return { inodes: this.#inodes.size, mappedBlocks, reservedBlocks, segments, segmentBlocks: 0 };
   }
 
   create(parent: number, name: string, made: NewInode): Inode {
@@ -303,20 +322,32 @@ export class StandInMetadata implements MetadataManager {
     const found = this.#inodes.get(inode) ?? fail('ESTALE');
     this.#journal('truncate', [inode, sizeBytes, changes]);
     Object.assign(found, changes, { sizeBytes });
-    this.#unmap(inode, Math.ceil(sizeBytes / BLOCK_BYTES), Number.POSITIVE_INFINITY);
+    this.#release(inode, Math.ceil(sizeBytes / BLOCK_BYTES), Number.POSITIVE_INFINITY);
     return { ...found };
+  }
+
+  reserve(inode: number, firstBlock: number, endBlock: number): void {
+    this.#journal('reserve', [inode, firstBlock, endBlock]);
+    this.#reservations.set(inode, added(this.reservation(inode), firstBlock, endBlock));
+    this.#recount(inode);
+  }
+
+  zero(inode: number, firstBlock: number, endBlock: number): void {
+    this.#journal('zero', [inode, firstBlock, endBlock]);
+    this.#reservations.set(inode, added(this.reservation(inode), firstBlock, endBlock));
+    this.#unmap(inode, firstBlock, endBlock);
   }
 
   punch(inode: number, firstBlock: number, endBlock: number): void {
     this.#journal('punch', [inode, firstBlock, endBlock]);
-    this.#unmap(inode, firstBlock, endBlock);
+    this.#release(inode, firstBlock, endBlock);
   }
 
   reclaim(inode: number): void {
     const found = this.#inodes.get(inode);
     if (found === undefined || found.linkCount > 0) throw new Error(`inode ${inode} is not an orphan`);
     this.#journal('reclaim', [inode]);
-    this.#unmap(inode, 0, Number.POSITIVE_INFINITY);
+    this.#release(inode, 0, Number.POSITIVE_INFINITY);
     this.#inodes.delete(inode);
     this.#entries.delete(inode);
     this.#xattrs.delete(inode);
@@ -432,7 +463,12 @@ export class StandInMetadata implements MetadataManager {
     const isDirectory = (made.mode & S_IFMT) === S_IFDIR;
     const added: Mutable<Inode> = {
       ...{ inode, mode: made.mode, uid: made.uid, gid: made.gid, rdev: made.rdev },
-      ...{ linkCount: isDirectory ? 2 : 1, sizeBytes: made.target?.length ?? 0, mappedBlocks: 0 },
+      ...{
+        linkCount: isDirectory ? 2 : 1,
+        sizeBytes: made.target?.length ?? 0,
+        mappedBlocks: 0,
+        reservedBlocks: 0,
+      },
       ...{ atimeSeconds: seconds, atimeNanoseconds: nanoseconds },
       ...{ mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds },
       ...{ ctimeSeconds: seconds, ctimeNanoseconds: nanoseconds, parent, hasXattrs: false },
@@ -475,7 +511,7 @@ export class StandInMetadata implements MetadataManager {
         this.#count(segmentId, 1);
         if (old !== undefined) this.#count(old.segmentId, -1);
       }
-      inode.mappedBlocks = mapped.size;
+      this.#recount(inode.inode);
     }
     for (const { inode, sizeBytes, mtime } of sizes) {
       const found = this.#inodes.get(inode);
@@ -490,15 +526,29 @@ export class StandInMetadata implements MetadataManager {
   }
 
   #unmap(inode: number, firstBlock: number, endBlock: number): void {
-    const mapped = this.#extents.get(inode);
-    if (mapped === undefined) return;
-    for (const [block, extent] of mapped) {
+    for (const [block, extent] of this.#extents.get(inode) ?? []) {
       if (block < firstBlock || block >= endBlock) continue;
-      mapped.delete(block);
+      this.#extents.get(inode)!.delete(block);
       this.#inline.delete(`${extent.segmentId}:${extent.blockIndex}`);
       this.#count(extent.segmentId, -1);
     }
-    this.#inodes.get(inode)!.mappedBlocks = mapped.size;
+    this.#recount(inode);
+  }
+
+  #release(inode: number, firstBlock: number, endBlock: number): void {
+    this.#reservations.set(inode, removed(this.reservation(inode), firstBlock, endBlock));
+    this.#unmap(inode, firstBlock, endBlock);
+  }
+
+  #recount(inode: number): void {
+    const found = this.#inodes.get(inode)!;
+    const mapped = this.#extents.get(inode) ?? new Map<number, Extent>();
+    const ranges = this.reservation(inode);
+    let reservedBlocks = blockCount(ranges);
+    for (const block of mapped.keys()) if (hasBlock(ranges, block)) reservedBlocks--;
+    found.mappedBlocks = mapped.size;
+    found.reservedBlocks = reservedBlocks;
+    if (reservedBlocks === 0) this.#reservations.delete(inode);
   }
 
   #count(segmentId: number, change: number): void {

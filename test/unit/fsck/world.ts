@@ -350,6 +350,9 @@ export async function makeSample(world: CheckWorld, name: string, scale = 1): Pr
   await fileSystem.link(a, dir, 'a-too', caller);
   await fileSystem.setXattr(b, 'user.colour', Buffer.from('red'), 0);
   await fileSystem.setXattr(b, 'user.shape', Buffer.from('round'), 0);
+  const opened = await fileSystem.open(a, 0, caller);
+  await fileSystem.fallocate(a, opened, 1, 200_000 * scale, 400_000 * scale);
+  await fileSystem.release(a, opened);
   await world.writeFile('gone', 100_000 * scale, top);
   await fileSystem.syncAll();
   await fileSystem.unlink(top, 'gone', caller);

@@ -11,7 +11,7 @@ import type {
   SegmentWriter,
 } from '../../../src/log/log.ts';
 import { createSegmentReader } from '../../../src/log/segment-reader.ts';
-import { createSegmentWriter } from '../../../src/log/segment-writer.ts';
+import { createSegmentWriter, type RoomRule } from '../../../src/log/segment-writer.ts';
 import { TargetShape } from '../../../src/log/target-shape.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../../../src/log/write-slab.ts';
 import { FakeCluster } from './fake-cluster.ts';
@@ -24,6 +24,7 @@ export interface FixtureOptions extends WriteSlabOptions {
   /** Leave it to the test to release segments. */
   readonly holdReleases?: boolean;
   readonly poolBytes?: number;
+  readonly room?: RoomRule;
 }
 
 export interface Written {
@@ -56,7 +57,8 @@ export class LogFixture {
     this.shape = new TargetShape({ dataFragments: data, parityFragments: parity });
     this.slab = createWriteSlab(this.platform.memory, this.shape, options);
     const { cluster: links, slab, locations } = this;
-    this.writer = createSegmentWriter(this.platform, { links, slab, locations, term: 3 });
+    const room = options.room === undefined ? {} : { room: options.room };
+    this.writer = createSegmentWriter(this.platform, { links, slab, locations, term: 3, ...room });
     this.reader = createSegmentReader(this.platform, {
       links,
       locations,

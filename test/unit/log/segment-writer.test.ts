@@ -385,6 +385,25 @@ test('space that is freed can be written again', async () => {
   log.append(1, 100, 62);
 });
 
+test('a writer without room counts on what it is about to commit, and on what is being freed', async () => {
+  const room = { reserveSegments: () => 0, mayWait: (isMoreComing: boolean) => isMoreComing };
+  const log = fixture({ segmentBlocks: 64, slotCount: 8, holdReleases: true, room });
+  for (const node of log.cluster.nodes) node.capacityBytes = 30 * BLOCK_BYTES;
+  log.append(1, 0, 62);
+  await log.sealAndSettle();
+  const { record } = log.durable[0]!;
+  expect([log.writer.landing(), log.writer.awaitsRoom]).toEqual([undefined, true]);
+  log.writer.release(record.segmentId);
+  log.writer.free(record);
+  expect([log.writer.landing(), log.writer.awaitsRoom]).toEqual([undefined, true]);
+  await settle();
+  expect(log.writer.landing()).toBeDefined();
+  log.append(1, 100, 62);
+  await log.sealAndSettle();
+  log.writer.release(log.durable[1]!.record.segmentId);
+  expect(() => log.append(1, 200, 62)).toThrow(/no room/);
+});
+
 test('while too few nodes answer, the room of those that are away still counts', async () => {
   const log = fixture();
   const before = log.writer.availableBytes();

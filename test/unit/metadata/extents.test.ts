@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { blockCount, hasBlock } from '../../../src/base/block-ranges.ts';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import { ExtentSearch } from '../../../src/metadata/extent-search.ts';
 import * as namespace from '../../../src/metadata/namespace.ts';
@@ -12,8 +13,22 @@ const SEGMENT = 2 ** 32;
 /** Extents as plain maps. */
 class Model {
   readonly files = new Map<number, Map<number, readonly [number, number]>>();
+  /** What is set aside, written or not. */
+  readonly aside = new Map<number, Set<number>>();
   readonly committed = new Map<number, number>();
   readonly forgotten = new Set<number>();
+
+  reservedBlocks(inode: number): number {
+    const mapped = this.files.get(inode)!;
+    let reserved = 0;
+    for (const block of this.aside.get(inode)!) if (!mapped.has(block)) reserved++;
+    return reserved;
+  }
+
+  /** A file that has used all that was set aside for it is as one without. */
+  settle(): void {
+    for (const [inode, blocks] of this.aside) if (this.reservedBlocks(inode) === 0) blocks.clear();
+  }
 
   liveBlocks(segmentId: number): number {
     let live = 0;
@@ -53,6 +68,14 @@ const step = fc.oneof(
       length: fc.integer({ min: 1, max: 700 }),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('reserve' as const, 'release' as const),
+      run,
+      length: fc.integer({ min: 1, max: 700 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('remove' as const), file: fc.nat(FILES - 1) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'forget' as const }) },
   { weight: 2, arbitrary: fc.constant({ kind: 'checkpoint' as const }) },
@@ -80,6 +103,7 @@ class Driver {
       const { inode } = namespace.create(state, redo, 1, `file ${this.inodes.length} ${i}`, made);
       this.inodes.push(inode);
       this.model.files.set(inode, new Map());
+      this.model.aside.set(inode, new Set());
     }
   }
 
@@ -151,6 +175,19 @@ class Driver {
         for (let i = 0; i < step.length; i++) this.model.files.get(inode)!.delete(step.run[1] + i);
         break;
       }
+      case 'reserve':
+      case 'release': {
+        const inode = this.inodes[step.run[0]];
+        if (inode === undefined || !this.model.files.has(inode)) return;
+        const first = Math.min(step.run[1], 2 ** 31 - step.length);
+        const aside = this.model.aside.get(inode)!;
+        if (step.kind === 'reserve') redo.reserveBlocks(inode, first, first + step.length);
+        else redo.releaseBlocks(inode, first, first + step.length);
+        for (let i = 0; i < step.length; i++)
+          if (step.kind === 'reserve') aside.add(first + i);
+          else aside.delete(first + i);
+        break;
+      }
       case 'remove': {
         const inode = this.inodes[step.file]!;
         const blocks = this.model.files.get(inode);
@@ -159,6 +196,7 @@ class Driver {
         redo.changeInode(inode, { linkCount: 0 });
         redo.deleteInode(inode);
         this.model.files.delete(inode);
+        this.model.aside.delete(inode);
         break;
       }
       case 'forget':
@@ -175,6 +213,7 @@ class Driver {
         }
         break;
     }
+    this.model.settle();
     this.harness.closeGroup();
   }
 
@@ -193,8 +232,14 @@ class Driver {
       checksums: new Uint32Array(700),
     };
     let mapped = 0;
+    let reserved = 0;
     for (const [inode, blocks] of this.model.files) {
       mapped += blocks.size;
+      const aside = this.model.aside.get(inode)!;
+      reserved += this.model.reservedBlocks(inode);
+      expect(state.inodes.get(inode)!.reservedBlocks).toBe(this.model.reservedBlocks(inode));
+      expect(blockCount(state.reservations.ranges(inode))).toBe(aside.size);
+      for (const block of aside) if (!hasBlock(state.reservations.ranges(inode), block)) expect.fail();
       expect(state.inodes.get(inode)!.mappedBlocks).toBe(blocks.size);
       for (const start of [0, 250, 69_990, 2 ** 31 - 25]) {
         state.extents.look(inode, start, start === 0 ? 700 : 25, out);
@@ -210,6 +255,7 @@ class Driver {
       }
     }
     expect(state.extents.mappedBlocks).toBe(mapped);
+    expect(state.reservedBlocks).toBe(reserved);
     for (const segmentId of this.model.committed.keys()) {
       const record = state.segments.records.get(segmentId);
       const live = this.model.liveBlocks(segmentId);

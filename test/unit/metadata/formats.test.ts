@@ -13,15 +13,16 @@ const { crc32c } = nativeKernels;
 
 const inode: records.InodeRecord = {
   ...{ inode: 0x0102030405, mode: 0o100644, uid: 1000, gid: 100, rdev: 0, linkCount: 2 },
-  ...{ sizeBytes: 0x10203040506, mappedBlocks: 77, parent: 0, hasXattrs: true },
+  ...{ sizeBytes: 0x10203040506, mappedBlocks: 77, reservedBlocks: 0, parent: 0, hasXattrs: true },
   ...{ atimeSeconds: -1, atimeNanoseconds: 999_999_999, mtimeSeconds: 1_700_000_000, mtimeNanoseconds: 1 },
   ...{ ctimeSeconds: 2 ** 33, ctimeNanoseconds: 0 },
 };
 const entry: records.EntryRecord = { inode: 9, type: 0o100000, overflow: true, name: 'caf\u00e9' };
 const totals: records.TotalsRecord = {
-  ...{ nextInode: 12, inodes: 10, mappedBlocks: 4000, segments: 3, segmentBlocks: 3100 },
+  ...{ nextInode: 12, inodes: 10, mappedBlocks: 4000, reservedBlocks: 0, segments: 3, segmentBlocks: 3100 },
   ...{ lastCommittedSegment: 2 ** 32 + 3, provisional: [{ segmentId: 2 ** 32 + 4, liveBlocks: 2 }] },
 };
+const reservation = [0, 1, 3, 300, 70_000, 2 ** 31];
 const block: records.InlineBlockRecord = {
   ...{ inode: 9, fileBlock: 1234, checksum: 0xdeadbeef, bytes: Buffer.alloc(4096, 'inline') },
 };
@@ -59,6 +60,24 @@ test('golden records decode, and encode to the same bytes', () => {
       { pairs: chunk, mapped: 4 },
     ],
     ['totals', records.encodeTotals(totals, crc32c), (bytes) => records.decodeTotals(bytes, crc32c), totals],
+    [
+      'inode-reserving',
+      records.encodeInode({ ...inode, reservedBlocks: 2 ** 31 - 77 }, crc32c),
+      (bytes) => records.decodeInode(bytes, crc32c),
+      { ...inode, reservedBlocks: 2 ** 31 - 77 },
+    ],
+    [
+      'totals-reserving',
+      records.encodeTotals({ ...totals, reservedBlocks: 2 ** 40 }, crc32c),
+      (bytes) => records.decodeTotals(bytes, crc32c),
+      { ...totals, reservedBlocks: 2 ** 40 },
+    ],
+    [
+      'reservation',
+      records.encodeReservation(reservation, crc32c),
+      (bytes) => records.decodeReservation(bytes, crc32c),
+      reservation,
+    ],
     [
       'plain',
       records.encodePlain(Buffer.from('value'), crc32c),
@@ -153,6 +172,22 @@ test('the golden journal entry of a repair holds a record that is set and one th
   expect(encoder.close(43, Buffer.alloc(encoder.lengthBytes)).toString('hex')).toBe(stored.toString('hex'));
 });
 
+test('the golden journal entry of a reservation sets blocks aside and gives some back', () => {
+  const stored = golden('journal-entry-reserve.v1');
+  const emitReserve = (sink: RedoSink) => {
+    sink.reserveBlocks(9, 0, 2 ** 31);
+    sink.releaseBlocks(9, 300, 301);
+  };
+  const expected: unknown[] = [];
+  const decoded: unknown[] = [];
+  emitReserve(recorder(expected));
+  decodeGroup(stored, 44, crc32c, recorder(decoded));
+  expect(decoded).toEqual(expected);
+  const encoder = new GroupEncoder(crc32c);
+  emitReserve(encoder);
+  expect(encoder.close(44, Buffer.alloc(encoder.lengthBytes)).toString('hex')).toBe(stored.toString('hex'));
+});
+
 test('a journal entry is refused as a whole when a byte differs, when it is cut, and under another number', () => {
   const stored = golden('journal-entry.v1');
   const calls: unknown[] = [];
@@ -183,6 +218,14 @@ test('records of an unknown version, with reserved bytes or with damage are refu
   expect(() => records.decodeInode(sealed(good, 4, 2), crc32c)).toThrow(FormatError);
   expect(() => records.decodeInode(sealed(good, 6, 1), crc32c)).toThrow(FormatError);
   expect(() => records.decodeInode(good.subarray(0, 90), crc32c)).toThrow(FormatError);
+  expect(() => records.decodeInode(sealed(good, 5, 3), crc32c)).toThrow(FormatError);
+  expect(() => records.decodeInode(sealed(good, 5, 4), crc32c)).toThrow(FormatError);
+  const reserving = records.encodeInode({ ...inode, reservedBlocks: 1 }, crc32c);
+  expect(() => records.decodeInode(sealed(reserving, 96, 0), crc32c)).toThrow(FormatError);
+  const reserved = records.encodeReservation(reservation, crc32c);
+  expect(() => records.decodeReservation(sealed(reserved, 6, 2), crc32c)).toThrow(FormatError);
+  // The second range would touch the first.
+  expect(() => records.decodeReservation(sealed(reserved, 10, 0), crc32c)).toThrow(FormatError);
   const damaged = Buffer.from(good);
   damaged[50]! ^= 1;
   expect(() => records.decodeInode(damaged, crc32c)).toThrow(FormatError);
@@ -203,6 +246,23 @@ test('any chunk of extents comes back as it was', () => {
       expect(decoded.mapped).toBe(mapped.size);
       expect(Array.from(pairs).slice(0, decoded.pairs.length)).toEqual(Array.from(decoded.pairs));
       expect(decoded.pairs.length / 2).toBeGreaterThan(Math.max(...mapped));
+    }),
+  );
+});
+
+test('any reservation comes back as it was', () => {
+  const pieces = fc.array(fc.tuple(fc.integer({ min: 1, max: 9999 }), fc.integer({ min: 1, max: 9999 })), {
+    minLength: 1,
+  });
+  fc.assert(
+    fc.property(fc.nat(1), pieces, (shift, lengths) => {
+      const ranges: number[] = [];
+      let at = -shift;
+      for (const [gap, length] of lengths) {
+        ranges.push(at + gap, at + gap + length);
+        at += gap + length;
+      }
+      expect(records.decodeReservation(records.encodeReservation(ranges, crc32c), crc32c)).toEqual(ranges);
     }),
   );
 });

@@ -1,5 +1,6 @@
 import { cpSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { MAX_RESERVED_RANGES } from '../../../src/base/limits.ts';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
 import { BLOCKS_PER_TRANSACTION } from '../../../src/metadata/block-removal.ts';
@@ -240,6 +241,54 @@ test('a large file without a name is reclaimed in the background, also after a c
   for (let i = 0; again.inode(inode) !== undefined && i < 100; i++)
     await new Promise((done) => setTimeout(done, 10));
   expect(again.totals()).toMatchObject({ inodes: 1, mappedBlocks: 0 });
+});
+
+test('what is reserved of a large file goes where blocks go, in steps, also after a crash', async () => {
+  const manager = await open();
+  const inode = spread(manager, 5);
+  const end = 13 * BLOCKS_PER_TRANSACTION;
+  for (let from = 0; from < end; from += BLOCKS_PER_TRANSACTION)
+    manager.reserve(inode, from, from + BLOCKS_PER_TRANSACTION);
+  expect(manager.inode(inode)).toMatchObject({ mappedBlocks: 5, reservedBlocks: end - 5 });
+  expect(manager.reservation(inode)).toEqual([0, end]);
+  await manager.punch(inode, 10, 4 * BLOCKS_PER_TRANSACTION);
+  expect(manager.inode(inode)).toMatchObject({
+    mappedBlocks: 4,
+    reservedBlocks: 9 * BLOCKS_PER_TRANSACTION + 10 - 4,
+  });
+  manager.zero(inode, 6 * BLOCKS_PER_TRANSACTION, 7 * BLOCKS_PER_TRANSACTION);
+  expect(manager.totals()).toMatchObject({
+    mappedBlocks: 3,
+    reservedBlocks: 9 * BLOCKS_PER_TRANSACTION + 10 - 3,
+  });
+  await manager.sync();
+  const again = await crash();
+  expect(again.totals()).toMatchObject({
+    mappedBlocks: 3,
+    reservedBlocks: 9 * BLOCKS_PER_TRANSACTION + 10 - 3,
+  });
+  again.truncate(inode, 8 * BLOCK_BYTES, {});
+  await again.sync();
+  const last = await crash();
+  expect(last.totals()).toMatchObject({ mappedBlocks: 1, reservedBlocks: 7 });
+  expect(last.reservation(inode)).toEqual([0, 8]);
+  last.unlink(1, 'sparse', TIME);
+  last.reclaim(inode);
+  expect(last.totals()).toMatchObject({ mappedBlocks: 0, reservedBlocks: 0 });
+});
+
+test('a reservation in more pieces than a record holds is refused, and a hole in it stays reserved', async () => {
+  const manager = await open();
+  const { inode } = manager.create(1, 'file', FILE);
+  for (let i = 0; i < MAX_RESERVED_RANGES; i++) manager.reserve(inode, 5 * i, 5 * i + 3);
+  expect(() => manager.reserve(inode, 2 ** 30, 2 ** 30 + 1)).toThrow(
+    expect.objectContaining({ code: 'ENOSPC' }),
+  );
+  await manager.punch(inode, 6, 7);
+  expect(manager.totals().reservedBlocks).toBe(3 * MAX_RESERVED_RANGES);
+  await manager.punch(inode, 0, 4);
+  await manager.punch(inode, 6, 7);
+  expect(manager.totals().reservedBlocks).toBe(3 * MAX_RESERVED_RANGES - 4);
 });
 
 test('attributes, link targets and times are kept', async () => {

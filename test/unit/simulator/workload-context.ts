@@ -2,8 +2,10 @@
  * Runs workloads without a simulated cluster: over a file system in this process that a test can crash. Time stands still but for
  * pauses, and a pause is a few turns of the event loop.
  */
+import { NO_RANGES } from '../../../src/base/block-ranges.ts';
 import type { FileSystem } from '../../../src/filesystem/file-system.ts';
 import type { Volume } from '../../../src/filesystem/volume.ts';
+import type { MetadataManager } from '../../../src/metadata/metadata.ts';
 import {
   type MountedFileSystem,
   MountLost,
@@ -16,6 +18,8 @@ import { createDice } from '../../../src/simulator/machine/dice.ts';
 export interface Served {
   /** Of the present reign. */
   readonly fileSystem: FileSystem;
+  /** Without it nothing is ever reserved when a workload looks. */
+  readonly metadata?: Pick<MetadataManager, 'reservation'>;
   /** Loses what is not durable; `choice` picks how much of it. */
   crash?(choice: number): Promise<void>;
 }
@@ -65,8 +69,8 @@ export class TestLoad {
 
   #mounted(generation: number): Mount {
     const { wrap } = this.#options;
-    const { fileSystem } = this.#served;
-    const volume = { fileSystem: wrap === undefined ? fileSystem : wrap(fileSystem) } as Volume;
+    const { fileSystem, metadata = { reservation: () => NO_RANGES } } = this.#served;
+    const volume = { fileSystem: wrap === undefined ? fileSystem : wrap(fileSystem), metadata } as Volume;
     return { generation, volume, startedAtMs: 0, alive: true, waiting: new Set() };
   }
 

@@ -8,6 +8,7 @@ import { BankWorkload } from '../../../src/simulator/workloads/bank.ts';
 import { FillWorkload } from '../../../src/simulator/workloads/fill.ts';
 import { OverwriteWorkload } from '../../../src/simulator/workloads/overwrite.ts';
 import { PosixWorkload } from '../../../src/simulator/workloads/posix.ts';
+import { ReserveWorkload } from '../../../src/simulator/workloads/reserve.ts';
 import { StreamWorkload } from '../../../src/simulator/workloads/stream.ts';
 import { smallWorld, World } from '../filesystem/harness.ts';
 import { RealWorld } from '../filesystem/real-world.ts';
@@ -21,6 +22,7 @@ const workloads: Record<string, () => Workload> = {
   stream: () => new StreamWorkload('stream', { fileBytes: MIB / 2 }),
   fill: () => new FillWorkload('fill', { fileBytes: MIB / 4, mostBytes: MIB }),
   overwrite: () => new OverwriteWorkload(),
+  reserve: () => new ReserveWorkload('reserve', { reservedBlocks: 60, fillBytes: MIB }),
 };
 const SEEDS = Number(process.env.MODEL_RUNS ?? 3);
 
@@ -29,6 +31,9 @@ function crashing(world: World): Served {
   return {
     get fileSystem() {
       return world.fileSystem;
+    },
+    get metadata() {
+      return world.metadata;
     },
     crash(choice) {
       const { operations, durableOperations } = world.metadata;
@@ -85,6 +90,9 @@ describe('on real nodes', () => {
       const served: Served = {
         get fileSystem() {
           return world.fileSystem;
+        },
+        get metadata() {
+          return world.metadata;
         },
         crash: () => world.crash(),
       };
