@@ -47,8 +47,8 @@ export interface NodeLinks {
 /** Those that are up, as placement takes them. */
 export function upNodes({ links }: Pick<NodeLinks, 'links'>): PlacementNode[] {
   const nodes: PlacementNode[] = [];
-  for (const { id, state, domain, freeBytes } of links.values()) {
-    if (state === 'up') nodes.push({ id, domain, freeBytes });
+  for (const { id, state, domain, freeBytes, capacityBytes } of links.values()) {
+    if (state === 'up') nodes.push({ id, domain, freeBytes, capacityBytes });
   }
   return nodes;
 }

@@ -8,7 +8,13 @@ import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { DrainingNodes } from '../cluster/draining-nodes.ts';
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
-import { type PlacementNode, placeSegment, type SegmentLayout } from '../cluster/placement.ts';
+import {
+  canPlace,
+  type PlacementNode,
+  type PlacementRequest,
+  placeSegment,
+  type SegmentLayout,
+} from '../cluster/placement.ts';
 import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
 
@@ -55,7 +61,8 @@ export class WritableNodes {
     for (const link of this.#links.links.values()) {
       if (!isMeant(link)) continue;
       const reserved = this.#reservedBytes.get(link.id) ?? 0;
-      nodes.push({ id: link.id, domain: link.domain, freeBytes: Math.max(0, link.freeBytes - reserved) });
+      const { id, domain, capacityBytes } = link;
+      nodes.push({ id, domain, capacityBytes, freeBytes: Math.max(0, link.freeBytes - reserved) });
     }
     return this.#draining.placeable(nodes, this.#shape.parityFragments);
   }
@@ -81,7 +88,7 @@ export class WritableNodes {
   }
 
   place(blocks: number, rotation: number): SegmentLayout | undefined {
-    return this.#place(this.live(), blocks, rotation);
+    return placeSegment(this.live(), { ...this.#widths(blocks), rotation });
   }
 
   /** Whether one more full segment can be placed beside `unplaced` ones that have no nodes yet. */
@@ -89,7 +96,7 @@ export class WritableNodes {
     const { dataFragments: k, parityFragments: m } = this.#shape;
     const each = storedFragmentBytes(fragmentBlocksFor(blocks, k), k + m) * unplaced;
     const nodes = this.live().map((node) => ({ ...node, freeBytes: Math.max(0, node.freeBytes - each) }));
-    return this.#place(nodes, blocks, 0) !== undefined;
+    return canPlace(nodes, this.#widths(blocks));
   }
 
   /** How many more full segments are admitted one beside the other. */
@@ -108,11 +115,11 @@ export class WritableNodes {
     return most;
   }
 
-  #place(nodes: PlacementNode[], blocks: number, rotation: number): SegmentLayout | undefined {
+  #widths(blocks: number): Omit<PlacementRequest, 'rotation'> {
     const { dataFragments, parityFragments } = this.#shape;
     const fragmentBytes = (k: number) =>
       storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments);
-    return placeSegment(nodes, { dataFragments, parityFragments, rotation, fragmentBytes });
+    return { dataFragments, parityFragments, fragmentBytes };
   }
 
   sent(nodeId: number, bytes: number): void {

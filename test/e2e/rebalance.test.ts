@@ -80,12 +80,10 @@ test('a node joins and gets its share, another is drained and removed under a wr
   await second.ended;
   expect(volume.status().nodes.map(({ id }) => id)).toEqual([1, 3, 4, 5]);
 
+  expectClean();
   volume.run('node', 'kill', '3');
   volume.dropCaches();
   await startFio(volume.mountPoint, ...flags, '--verify_only=1').finished;
   expectAcknowledged(volume, first.acknowledged);
   expectAcknowledged({ path: (...parts) => volume!.path('second', ...parts) }, second.acknowledged);
-  volume.run('node', 'start', '3');
-  volume.run('wait', 'healed', '--timeout', '60s');
-  expectClean();
 });

@@ -17,6 +17,7 @@ export interface BalanceNode {
   readonly id: number;
   readonly domain: string;
   readonly freeBytes: number;
+  readonly capacityBytes?: number;
 }
 
 export interface EvenMove {

@@ -398,8 +398,8 @@ export class Balancer {
     return this.memberIds.flatMap((nodeId) => {
       const link = this.#parts.links.links.get(nodeId);
       if (link?.state !== 'up') return [];
-      const { id, domain, freeBytes } = link;
-      return [{ id, domain, freeBytes }];
+      const { id, domain, freeBytes, capacityBytes } = link;
+      return [{ id, domain, freeBytes, capacityBytes }];
     });
   }
 
