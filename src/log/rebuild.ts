@@ -3,6 +3,7 @@
  *
  * Sources are read without checking at first, since nobody here knows their checksums; the result is what is checked. If it is wrong, one of
  * the sources is: they are read again through their nodes, which check them, and the bad one is left out.
+ * Before it gives up, nodes that are taken for slow are asked through themselves, too: who was frozen a moment ago may answer.
  *
  * Memory: one piece of the scratch pool an attempt, for all sources and the result, so that any number of rebuilds at once cannot wait
  * for each other in a circle. A source that is too slow keeps the piece until its transfer is over; the next attempt takes another one.
@@ -53,9 +54,15 @@ export async function rebuildStrip(
   const { record } = range;
   assert(range.count <= rebuildStripBlocks(record), `a strip of ${range.count} blocks`);
   const verdicts = new Map<number, ReadOutcome | 'slow'>();
-  for (let throughNodes = false; ; ) {
+  for (let throughNodes = false, isLast = false; ; ) {
     const positions = chooseSources(parts.fragments, range, verdicts);
-    if (positions === undefined) return verdictOf(verdicts);
+    if (positions === undefined) {
+      if (isLast) return verdictOf(verdicts);
+      isLast = true;
+      throughNodes = true;
+      for (const [position, verdict] of verdicts) if (isDoubtful(verdict)) verdicts.delete(position);
+      continue;
+    }
     const result = await attempt(parts, range, positions, throughNodes, verdicts, deliver);
     if (result === 'ok') return 'ok';
     if (result === 'wrong') {
@@ -135,6 +142,11 @@ export async function readSource(
     if (read.transferring) void parts.fragments.outlast(read, reading).then(parts.scratch.hold(read.into));
   }
   return outcome;
+}
+
+/** It may have been taken for slow, which it need not be any more: without need such a node is not asked. */
+function isDoubtful(verdict: ReadOutcome | 'slow'): boolean {
+  return verdict === 'unreachable' || verdict === 'slow';
 }
 
 function verdictOf(verdicts: ReadonlyMap<number, ReadOutcome | 'slow'>): 'stale' | 'lost' {

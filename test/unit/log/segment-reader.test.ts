@@ -232,6 +232,14 @@ test('before a read is given up, nodes that are not connected are tried once mor
   await expect(log.read(segmentId, 0, 4)).rejects.toMatchObject({ reason: 'lost' });
 });
 
+test('before a read is given up, nodes that are taken for slow are asked all the same', async () => {
+  const log = await oneSegment();
+  const { segmentId, nodes } = segmentOf(log);
+  log.cluster.node(nodes[0]!).kill();
+  log.cluster.node(nodes[1]!).setState('slow');
+  await log.read(segmentId, 0, 4);
+});
+
 test('files of a node whose connection ended are closed, and opened anew when it returns', async () => {
   const log = await oneSegment();
   const { segmentId, nodes } = segmentOf(log);
