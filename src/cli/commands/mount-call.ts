@@ -5,7 +5,7 @@ import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
 import type { BalanceReport, HealReport } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import type { MountRequest, UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { callControl } from '../supervisor/control-service.ts';
 import { readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
@@ -22,14 +22,20 @@ export interface Reports {
 
 export type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;
 
-export async function withMount<T>(layout: VolumeLayout, use: (call: Call) => Promise<T>): Promise<T> {
+/** For asking about upkeep. */
+export function withUpkeep<T>(layout: VolumeLayout, use: (call: Call) => Promise<T>): Promise<T> {
+  return withMount(layout, (call) => use((job, action) => call({ command: 'upkeep', job, action })));
+}
+
+export async function withMount<T>(
+  layout: VolumeLayout,
+  use: (call: <Reply>(request: MountRequest) => Promise<Reply>) => Promise<T>,
+): Promise<T> {
   const address = { kind: 'unix', path: layout.mountSocket } as const;
   try {
     const client = await connectRpc(commandPlatform(), address, { key: readVolumeKey(layout) });
     try {
-      return await use((job, action) =>
-        callControl(client, { command: 'upkeep', job, action }, CALL_TIMEOUT_MS),
-      );
+      return await use((request) => callControl(client, request, CALL_TIMEOUT_MS));
     } finally {
       client.close();
     }

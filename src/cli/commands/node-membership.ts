@@ -11,7 +11,7 @@ import { deleteNodeDirectory, strikeOff } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import { highestNode, type NodeSettings, type VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
-import { withMount } from './mount-call.ts';
+import { withUpkeep } from './mount-call.ts';
 import { parseNodeId, requireNode, runningSupervisor } from './node-target.ts';
 import { parseCapacity, parseCount, parseDomain } from './numbers.ts';
 import { gatherStatus } from './status.ts';
@@ -132,7 +132,7 @@ async function taken(layout: VolumeLayout, ids: readonly number[]): Promise<void
   const deadlineMs = performance.now() + TAKEN_TIMEOUT_MS;
   while (performance.now() < deadlineMs) {
     try {
-      const { nodes } = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+      const { nodes } = await withUpkeep(layout, (call) => call('balance', { kind: 'status' }));
       if (ids.every((id) => nodes.some((node) => node.id === id && node.isUp))) return;
     } catch (error) {
       if (error instanceof CommandFailure) return;
@@ -151,7 +151,7 @@ async function runDrain(idText: string, options: DrainOptions): Promise<void> {
   const { layout, file } = existingVolume(options);
   requireNode(file, id);
   const kind = options.cancel === true ? 'undrain' : 'drain';
-  await withMount(layout, (call) => call('balance', { kind, id }));
+  await withUpkeep(layout, (call) => call('balance', { kind, id }));
   const node = (await gatherStatus(options)).nodes.find((each) => each.id === id);
   if (options.json === true) process.stdout.write(`${JSON.stringify(node, null, 2)}\n`);
   else process.stdout.write(`node ${id}: ${node?.draining == null ? 'in use' : drainText(node.draining)}\n`);
@@ -171,7 +171,7 @@ async function runRemove(idText: string, options: VolumeOptions): Promise<void> 
 }
 
 async function letGo({ layout }: Volume, id: number): Promise<void> {
-  await withMount(layout, (call) => call('balance', { kind: 'release', id }));
+  await withUpkeep(layout, (call) => call('balance', { kind: 'release', id }));
   strikeOff(layout, id);
 }
 
@@ -189,7 +189,7 @@ async function runReplace(idText: string, options: SettingsOptions): Promise<voi
   const { layout, file } = existingVolume(options);
   requireNode(file, id);
   await withSupervisor(options, layout, file, async (volume) => {
-    const { draining } = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+    const { draining } = await withUpkeep(layout, (call) => call('balance', { kind: 'status' }));
     // Given again after it was cut short, it adds no further node.
     const isUnderWay = draining.some((drain) => drain.id === id);
     // Draining begins when the mount knows where to: otherwise segments would be made narrower.
@@ -206,17 +206,17 @@ async function beginDrain(layout: VolumeLayout, id: number): Promise<void> {
   const newest = highestNode(existingVolume({ dir: layout.directory }).file);
   const deadlineMs = performance.now() + TAKEN_TIMEOUT_MS;
   while (performance.now() < deadlineMs) {
-    const { nodes } = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+    const { nodes } = await withUpkeep(layout, (call) => call('balance', { kind: 'status' }));
     if (nodes.some((node) => node.id === newest)) break;
     await new Promise((resolve) => setTimeout(resolve, TAKEN_POLL_MS));
   }
-  await withMount(layout, (call) => call('balance', { kind: 'drain', id }));
+  await withUpkeep(layout, (call) => call('balance', { kind: 'drain', id }));
 }
 
 async function emptied({ layout, steps }: Volume, id: number): Promise<void> {
   const step = steps.begin('data');
   for (;;) {
-    const report = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+    const report = await withUpkeep(layout, (call) => call('balance', { kind: 'status' }));
     const drain = report.draining.find((each) => each.id === id);
     if (drain === undefined) {
       throw new CommandFailure(

@@ -11,7 +11,7 @@ import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts'
 import { silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { readVolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
-import { type Reports, withMount } from './mount-call.ts';
+import { type Reports, withUpkeep } from './mount-call.ts';
 import { parseDuration, parsePercent, parseRate } from './numbers.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
@@ -105,7 +105,7 @@ function addAction(
 
 async function act<Job extends UpkeepJob>(job: Job, action: UpkeepAction, options: VolumeOptions) {
   const { layout } = existingVolume(options);
-  const report = await withMount(layout, (call) => call(job, action));
+  const report = await withUpkeep(layout, (call) => call(job, action));
   const text = options.json === true ? JSON.stringify(report, null, 2) : texts[job](report);
   process.stdout.write(`${text}\n`);
 }
@@ -146,21 +146,21 @@ async function progressOf(
   layout: VolumeLayout,
 ): Promise<{ isDone: boolean; text: string; report: Reports[UpkeepJob] }> {
   if (what === 'healed') {
-    const report = await withMount(layout, (call) => call('heal', { kind: 'status' }));
+    const report = await withUpkeep(layout, (call) => call('heal', { kind: 'status' }));
     const isDone = report.degradedSegments === 0 && report.inventoryDone;
     return { isDone, text: healText(report), report };
   }
   if (what === 'scrubbed') {
-    const report = await withMount(layout, (call) => call('scrub', { kind: 'status' }));
+    const report = await withUpkeep(layout, (call) => call('scrub', { kind: 'status' }));
     return { isDone: !report.underWay, text: scrubText(report), report };
   }
   if (what === 'adapted') {
-    const report = await withMount(layout, (call) => call('availability', { kind: 'status' }));
+    const report = await withUpkeep(layout, (call) => call('availability', { kind: 'status' }));
     const isDone = report.segmentsKnown && report.segmentsLeft === 0 && report.next === null;
     return { isDone, text: availabilityText(report).split('\n')[0]!, report };
   }
   if (what === 'balanced') {
-    const report = await withMount(layout, (call) => call('balance', { kind: 'status' }));
+    const report = await withUpkeep(layout, (call) => call('balance', { kind: 'status' }));
     // One that was added a moment ago may be news to the mount.
     const isKnown = (id: number): boolean => report.nodes.some((node) => node.id === id);
     const isDone =
