@@ -14,7 +14,10 @@ import {
 } from './schedule.ts';
 import type { TortureVolume } from './volume.ts';
 
-/** A command may meet a supervisor that is just being killed: it is given again, as a user would. */
+/**
+ * A command may meet a supervisor that is just being killed: it is given again, as a user would. How long it may go on failing counts from the last time that the supervisor
+ * was taken away: a busy machine may need longer to start everything than the schedule lets the supervisor live.
+ */
 const RETRY_PAUSE_MS = 200;
 const COMMAND_PATIENCE_MS = 30_000;
 
@@ -33,6 +36,7 @@ export class FaultLanes {
   readonly #away = new Away();
   readonly #ending = new AbortController();
   #faults = 0;
+  #supervisorGoneMs = 0;
 
   constructor(volume: TortureVolume, log: EventLog, events: LaneEvents) {
     this.#volume = volume;
@@ -85,7 +89,7 @@ export class FaultLanes {
       const reason = stderr.trim().split('\n').at(-1);
       this.#log.say(`tartan ${args.join(' ')}: ${code}, ${reason}`);
       if (code === exitCodes.internal) throw new Error(`tartan ${args.join(' ')} met a defect: ${stderr}`);
-      if (performance.now() - startMs > COMMAND_PATIENCE_MS) {
+      if (performance.now() - Math.max(startMs, this.#supervisorGoneMs) > COMMAND_PATIENCE_MS) {
         throw new Error(`tartan ${args.join(' ')} goes on failing with ${code}: ${reason}`);
       }
       await sleep(RETRY_PAUSE_MS);
@@ -124,6 +128,7 @@ export class FaultLanes {
     const frozen = this.#volume.process('supervisor');
     this.#volume.signal('supervisor', fault.kind === 'kill' ? 'SIGKILL' : 'SIGSTOP');
     await this.#pause(fault.awayMs);
+    this.#supervisorGoneMs = performance.now();
     if (fault.kind === 'kill') {
       await this.#command('node', 'list');
     } else if (this.#volume.process('supervisor')?.pid === frozen?.pid) {
@@ -150,6 +155,7 @@ export class FaultLanes {
       else this.#volume.signal('mount', 'SIGKILL');
       await this.#pause(fault.awayMs);
       const startMs = performance.now();
+      if (all) this.#supervisorGoneMs = startMs;
       await this.#command('up');
       this.#log.say(`mount: is back, up took ${Math.round(performance.now() - startMs)} ms`);
     };
