@@ -2,7 +2,7 @@
  * Appends records to files and syncs: what fsync acknowledged is there for ever; behind it are bytes that were written, or zeros where the
  * kernel wrote back later pages first.
  */
-import { closeSync, fsyncSync, openSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, ftruncateSync, openSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { recordBytes } from '../../e2e/support/records.mjs';
 import { Dice } from '../dice.ts';
 import { firstForeignByte, MIB, readDirectly, syncDirectory } from './bytes.ts';
@@ -86,10 +86,21 @@ class AppendedFile {
       return;
     }
     this.#check(this.#acknowledgedBytes, this.#writtenBytes);
-    truncateSync(this.#path, this.#acknowledgedBytes);
+    this.#cut(this.#acknowledgedBytes);
     this.#records = this.#acknowledgedRecords;
     this.#writtenBytes = this.#acknowledgedBytes;
     this.#check(this.#acknowledgedBytes, this.#acknowledgedBytes);
+  }
+
+  /** Synced: a mount that is killed once more may take a cut back that is not, and the tail with it. */
+  #cut(bytes: number): void {
+    const descriptor = openSync(this.#path, 'r+');
+    try {
+      ftruncateSync(descriptor, bytes);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
   }
 
   #check(leastBytes: number, mostBytes: number): void {
