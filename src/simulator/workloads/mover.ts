@@ -13,6 +13,8 @@ const POLL_MS = 50;
 export class MoverWorkload implements Workload {
   readonly name = 'mover';
   readonly #drains: boolean;
+  /** No command can name them any more, so nothing takes them into use again, though a mount may not have heard yet that they left. */
+  readonly #struckOff = new Set<number>();
 
   /** `drains`: nodes are emptied, too. */
   constructor(drains: boolean) {
@@ -41,8 +43,11 @@ export class MoverWorkload implements Workload {
     else if (kind < 3) upkeep.changeBalancing({ paused: false });
     else if (kind < 5) upkeep.balanceNow();
     else if (!this.#drains) return;
-    else if (kind < 6) upkeep.drain([]);
-    else upkeep.drain(dice.chance(0.2) ? [dice.pick(nodes), dice.pick(nodes)] : [dice.pick(nodes)]);
+    else if (kind < 6) upkeep.drain([...this.#struckOff]);
+    else {
+      const picked = dice.chance(0.2) ? [dice.pick(nodes), dice.pick(nodes)] : [dice.pick(nodes)];
+      upkeep.drain([...this.#struckOff, ...picked]);
+    }
   }
 
   /** A node that is empty, if it comes to that while enough others are left to bear faults. */
@@ -57,6 +62,7 @@ export class MoverWorkload implements Workload {
     if (obstacle !== undefined) return;
     // Whatever happens until then, nothing may come to lie on it.
     await context.sleep(context.dice.below(800));
+    this.#struckOff.add(id);
     context.strikeOff(id);
   }
 
