@@ -10,8 +10,8 @@ import { runCommand } from './command.ts';
 const ENGINE_OPTIONS = [
   // Runs keep some 30 MB and drop hundreds: half of the collections of all memory find nothing that would not have gone later.
   '--initial-heap-size=512',
-  // Most of what is compiled once more after the first seconds does not pay for its compilation.
-  '--interrupt-budget=400000',
+  // Most of what is compiled once more after the first seconds does not pay for its compilation. Later versions have a cheaper compiler, and not this option.
+  ...(process.versions.node.startsWith('20.') ? ['--interrupt-budget=400000'] : []),
 ];
 
 const argv = process.argv.slice(2);
