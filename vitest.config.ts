@@ -4,14 +4,16 @@ import { defineConfig } from 'vitest/config';
 // Unit and conformance tests run on the sources; end-to-end tests drive the built command through real mounts.
 export default defineConfig({
   test: {
-    // Left alone, one processor would be kept free of tests: half of a small machine.
-    maxWorkers: availableParallelism(),
+    // Many tests wait for real disks, sockets and timers: with one for each processor a small machine would be idle for a good part of the time.
+    maxWorkers: Math.ceil(1.5 * availableParallelism()),
     projects: [
       {
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/conformance/**/*.test.ts'],
-          testTimeout: 30_000,
+          // For what hangs: a busy machine makes the longest ones several times as long.
+          testTimeout: 90_000,
+          hookTimeout: 60_000,
         },
       },
       {

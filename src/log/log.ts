@@ -173,6 +173,8 @@ export interface SegmentReader {
 }
 
 export interface ReaderStatistics {
+  /** Of takeBuffer's memory. */
+  readonly usedPoolBytes: number;
   readonly blocksRead: number;
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;

@@ -27,7 +27,7 @@ export interface SegmentReaderOptions {
   readonly poolBytes?: number;
 }
 
-export const POOL_BYTES = 48 * MIB;
+const POOL_BYTES = 48 * MIB;
 const SCRATCH_BYTES = 8 * MIB;
 
 export function createSegmentReader(platform: Platform, options: SegmentReaderOptions): SegmentReader {
@@ -37,6 +37,7 @@ export function createSegmentReader(platform: Platform, options: SegmentReaderOp
 class LogReader implements SegmentReader {
   readonly #platform: Platform;
   readonly #links: NodeLinks;
+  readonly #poolBytes: number;
   readonly #pool: ReadPool;
   readonly #files: LocalFiles;
   readonly #fragments: FragmentReader;
@@ -55,11 +56,12 @@ class LogReader implements SegmentReader {
     assert(poolBytes % MAX_REQUEST_BYTES === 0, `read pool of ${poolBytes} bytes`);
     this.#platform = platform;
     this.#links = links;
-    this.#pool = new ReadPool(platform.memory.allocate(poolBytes));
+    this.#poolBytes = poolBytes;
+    const allocate = (lengthBytes: number) => platform.memory.allocate(lengthBytes);
+    this.#pool = new ReadPool(poolBytes, allocate);
     this.#files = new LocalFiles(links, platform.memory, platform.log);
     this.#fragments = new FragmentReader(platform, links, locations, this.#files);
     this.#watch = new ReadWatch(platform.timers);
-    const allocate = (lengthBytes: number) => platform.memory.allocate(lengthBytes);
     let scratch: ReadPool | undefined;
     this.#rebuild = {
       fragments: this.#fragments,
@@ -67,7 +69,7 @@ class LogReader implements SegmentReader {
       kernels: platform.kernels,
       // A volume that never lost a node never needs it.
       get scratch() {
-        scratch ??= new ReadPool(allocate(SCRATCH_BYTES));
+        scratch ??= new ReadPool(SCRATCH_BYTES, allocate);
         return scratch;
       },
     };
@@ -252,6 +254,7 @@ class LogReader implements SegmentReader {
 
   statistics(): ReaderStatistics {
     return {
+      usedPoolBytes: this.#poolBytes - this.#pool.freeBytes,
       blocksRead: this.#blocksRead,
       blocksRebuilt: this.#blocksRebuilt,
       corruptBlocks: this.#corruptBlocks,

@@ -79,6 +79,8 @@ export interface SimulatedDisk {
   platformFor(gate: Gate): { readonly disk: Disk; readonly databases: Databases };
   /** What is synced stays; of the rest the dice choose. What the processes had under way is decided first, as if they were killed. */
   losePower(): void;
+  /** The run is over: what the disk holds is not looked at any more. */
+  end(): void;
   readonly faults: DiskFaults;
   readonly counters: Readonly<DiskCounters>;
 }

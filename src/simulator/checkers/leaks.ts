@@ -2,9 +2,6 @@
  * What only a simulator sees: at rest every process has given back what it took. All memory for segments but the open one's is free, all
  * memory for reads, each process has a few connections and timers and no more after long runs than after short ones.
  */
-import { MAX_REQUEST_BYTES } from '../../base/limits.ts';
-import type { ReadBuffer, SegmentReader } from '../../log/log.ts';
-import { POOL_BYTES } from '../../log/segment-reader.ts';
 import {
   type Checker,
   CheckFailed,
@@ -44,8 +41,8 @@ function findLeak(cluster: ClusterView): string | undefined {
   const open = writer.openSegmentId === undefined ? 0 : 1;
   if (inFlight > 0 || freeSlots + open < segmentSlots)
     return `${freeSlots} of ${segmentSlots} segment buffers are free, ${open} is open, ${inFlight} are on their way`;
-  const free = freeReadBytes(reader);
-  if (free < POOL_BYTES) return `${free} of ${POOL_BYTES} bytes for reads are free`;
+  const { usedPoolBytes } = reader.statistics();
+  if (usedPoolBytes > 0) return `${usedPoolBytes} bytes for reads are in use`;
   const mounts = 2;
   return (
     crowded(mountProcess, nodes.length + SPARE_CONNECTIONS) ??
@@ -58,16 +55,4 @@ function crowded(process: SimulatedProcess, mostConnections: number): string | u
   if (openConnections > mostConnections) return `${name} has ${openConnections} connections`;
   const mostTimers = SPARE_TIMERS + TIMERS_FOR_EACH_CONNECTION * mostConnections;
   return liveTimers > mostTimers ? `${name} has ${liveTimers} timers` : undefined;
-}
-
-/** Takes all there is for a moment. */
-function freeReadBytes(reader: SegmentReader): number {
-  const taken: ReadBuffer[] = [];
-  for (;;) {
-    const buffer = reader.takeBuffer(MAX_REQUEST_BYTES);
-    if (buffer === undefined) break;
-    taken.push(buffer);
-  }
-  for (const buffer of taken) buffer.release();
-  return taken.length * MAX_REQUEST_BYTES;
 }

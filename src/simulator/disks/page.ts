@@ -6,7 +6,7 @@
  * because afterwards only two versions are kept.
  */
 import type { Dice } from '../contract.ts';
-import { isZero, zeroPage } from './page-memory.ts';
+import { giveBackPage, isZero, zeroPage } from './page-memory.ts';
 import {
   BLOCK_BYTES,
   BLOCKS_A_PAGE,
@@ -91,6 +91,7 @@ export class Page {
   sync(sectors: Sectors): void {
     this.unsynced = (this.unsynced & ~sectors) >>> 0;
     if (this.unsynced !== NO_SECTORS) return;
+    giveBackPage(this.#old);
     this.#old = undefined;
     this.#punchedBlocks = 0;
     this.#freedBlocks = 0;
@@ -149,6 +150,14 @@ export class Page {
     old.copy(this.bytes, fromByte, fromByte, toByte);
   }
 
+  /** The page is gone. */
+  forget(): void {
+    giveBackPage(this.bytes);
+    giveBackPage(this.#old);
+    this.bytes = undefined;
+    this.#old = undefined;
+  }
+
   #change(sectors: Sectors, dice: Dice): void {
     const again = (sectors & this.unsynced) >>> 0;
     if (again !== NO_SECTORS) this.#keep((again & dice.below(2 ** 32)) >>> 0);
@@ -167,8 +176,10 @@ export class Page {
   }
 
   #zero(fromByte: number, toByte: number): void {
-    if (fromByte === 0 && toByte === PAGE_BYTES) this.bytes = undefined;
-    else this.bytes?.fill(0, fromByte, toByte);
+    if (fromByte === 0 && toByte === PAGE_BYTES) {
+      giveBackPage(this.bytes);
+      this.bytes = undefined;
+    } else this.bytes?.fill(0, fromByte, toByte);
   }
 }
 

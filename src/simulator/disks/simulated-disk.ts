@@ -70,6 +70,10 @@ class MachineDisk implements SimulatedDisk {
     this.#device.counters.lostSectors += lostSectors;
     this.#device.trace('power-lost', { lostSectors });
   }
+
+  end(): void {
+    for (const { named } of this.#names.all()) if (named.kind === 'file') named.forget();
+  }
 }
 
 class MachineDiskFaults implements DiskFaults {

@@ -157,6 +157,13 @@ export class StoredFile {
     return starts;
   }
 
+  /** Nobody reads the file any more: its memory serves others. */
+  forget(): void {
+    for (const page of this.#pages.values()) page.forget();
+    this.#pages.clear();
+    this.#unsynced.clear();
+  }
+
   #account(linked: boolean, handles: number): void {
     const before = this.#linked || this.#handles > 0;
     this.#linked = linked;

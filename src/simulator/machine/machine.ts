@@ -54,7 +54,7 @@ export class Machine implements SimulatedMachine {
           random: processRandom(world.dice.fork(`random of ${name}`)),
           log: processLogger(world.trace, name),
           network,
-          memory: processMemory,
+          memory: processMemory(world.memory.forProcess(gate)),
           kernels: nativeKernels,
           ...this.disk.platformFor(gate),
         },

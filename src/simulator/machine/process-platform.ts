@@ -4,6 +4,7 @@ import type { LogFields, Logger, Memory, RandomSource, Slab, Timers } from '../.
 import type { Dice } from '../contract.ts';
 import type { MachineClock } from './clock.ts';
 import type { MachineProcess } from './process.ts';
+import type { ProcessMemory } from './run-memory.ts';
 import type { RollingTrace } from './trace.ts';
 
 /** Node's timers are never shorter, and one that should be longer runs at once. */
@@ -46,20 +47,22 @@ export function processLogger(trace: RollingTrace, processName: string): Logger 
 }
 
 /** Plain memory, of which nothing can be shared: simulated connections pass no descriptors. */
-export const processMemory: Memory = {
-  allocate: (lengthBytes) => Buffer.alloc(lengthBytes),
-  createSlab,
-  mapSlab: () => {
-    throw new Error('a simulated process cannot map memory of another one');
-  },
-  openDescriptor: () => {
-    throw new Error('a simulated process receives no descriptors');
-  },
-};
+export function processMemory(memory: ProcessMemory): Memory {
+  return {
+    allocate: (lengthBytes) => memory.allocate(lengthBytes),
+    createSlab: (lengthBytes) => createSlab(memory, lengthBytes),
+    mapSlab: () => {
+      throw new Error('a simulated process cannot map memory of another one');
+    },
+    openDescriptor: () => {
+      throw new Error('a simulated process receives no descriptors');
+    },
+  };
+}
 
-function createSlab(lengthBytes: number): Slab {
+function createSlab(memory: ProcessMemory, lengthBytes: number): Slab {
   assert(lengthBytes > 0, `slab of ${lengthBytes} bytes`);
-  const buffer = Buffer.alloc(lengthBytes);
+  const buffer = memory.allocate(lengthBytes);
   let open = true;
   return {
     lengthBytes,
@@ -69,8 +72,7 @@ function createSlab(lengthBytes: number): Slab {
       if (!open) return;
       open = false;
       // As the real one: views become empty now.
-      const memory = buffer.buffer as ArrayBuffer;
-      structuredClone(memory, { transfer: [memory] });
+      memory.free(buffer);
     },
   };
 }

@@ -10,6 +10,7 @@ export type TraceSink = (atMs: number, what: string, fields: LogFields | undefin
 
 /** Names of events come from the code, so there are few. */
 const MAX_CACHED_NAMES = 4_096;
+const STACK_BEGIN = '\n    at ';
 
 export class RollingTrace implements Trace {
   readonly #sink: TraceSink | undefined;
@@ -67,7 +68,7 @@ export class RollingTrace implements Trace {
     for (const name in fields) {
       const value = fields[name];
       if (typeof value === 'number') this.number(value);
-      else if (typeof value === 'string') this.#word(hashText(value));
+      else if (typeof value === 'string') this.#word(hashText(withoutStack(value)));
       else this.#word(value === true ? 1 : value === false ? 2 : 3);
     }
   }
@@ -84,4 +85,10 @@ export class RollingTrace implements Trace {
     if (this.#nameHashes.size < MAX_CACHED_NAMES) this.#nameHashes.set(what, hash);
     return hash;
   }
+}
+
+/** Where the code lies says nothing about what happened. */
+function withoutStack(text: string): string {
+  const stackAt = text.indexOf(STACK_BEGIN);
+  return stackAt < 0 ? text : text.slice(0, stackAt);
 }

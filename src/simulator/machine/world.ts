@@ -8,6 +8,7 @@ import { assert } from '../../base/assert.ts';
 import type { Dice, RunFailure, World } from '../contract.ts';
 import { createDice } from './dice.ts';
 import { SimulatedNetwork } from './network/network.ts';
+import { RunMemory } from './run-memory.ts';
 import { EventScheduler } from './scheduler.ts';
 import { RollingTrace, type TraceSink } from './trace.ts';
 import { takeTurns } from './turns.ts';
@@ -34,6 +35,7 @@ export class SimulatedWorld implements World {
   readonly trace: RollingTrace;
   readonly scheduler: EventScheduler;
   readonly network: SimulatedNetwork;
+  readonly memory: RunMemory;
   #failure: RunFailure | undefined;
   #running = false;
   #processes = 0;
@@ -44,6 +46,7 @@ export class SimulatedWorld implements World {
     this.trace = new RollingTrace(options.trace);
     this.scheduler = new EventScheduler(this.trace);
     this.network = new SimulatedNetwork(this);
+    this.memory = new RunMemory(this.scheduler);
   }
 
   get failure(): RunFailure | undefined {
@@ -85,6 +88,12 @@ export class SimulatedWorld implements World {
     );
     this.#running = false;
     return end;
+  }
+
+  /** Nothing of this run happens or is looked at any more: what it took serves the next one. */
+  end(): void {
+    assert(!this.#running, 'a run is over before its end');
+    this.memory.end();
   }
 
   /** Runs until the promise has settled, and gives what it gave. Throws when it does not come to that. */

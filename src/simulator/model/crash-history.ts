@@ -9,6 +9,7 @@
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import { CheckFailed } from '../contract.ts';
+import { newBlock } from './blocks.ts';
 import { FileHistory, type MomentRange } from './file-history.ts';
 import type { MemoryFileSystem, ModelObserver } from './memory-file-system.ts';
 import { difference, linesOf, S_IFMT, S_IFREG, type Tree, treeOfModel } from './tree.ts';
@@ -156,14 +157,8 @@ export class CrashHistory implements ModelObserver {
   }
 
   #writeBlock(inode: number, block: number, endBytes: number): void {
-    const bytes = new Uint8Array(BLOCK_BYTES);
-    const from = block * BLOCK_BYTES;
-    let at = 0;
-    for (const part of this.#model.read(inode, 0, from, BLOCK_BYTES).parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    this.#file(inode).wrote(this.#moment++, block, bytes, endBytes);
+    const { parts } = this.#model.read(inode, 0, block * BLOCK_BYTES, BLOCK_BYTES);
+    this.#file(inode).wrote(this.#moment++, block, newBlock(...parts), endBytes);
   }
 
   #file(inode: number): FileHistory {

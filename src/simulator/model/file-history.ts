@@ -8,6 +8,7 @@
  * A barrier says that the blocks written before it come first: a cut inside a block, a rename over another file.
  */
 import { BLOCK_BYTES, roundUp } from '../../base/units.ts';
+import { isZero } from './blocks.ts';
 
 interface BlockWritten {
   readonly at: number;
@@ -205,7 +206,7 @@ class Judge {
 
 /** `version` undefined: zeros. What was found may be cut short by the end of the file. */
 function holds(found: Uint8Array, version: Uint8Array | undefined): boolean {
-  if (version === undefined) return found.every((byte) => byte === 0);
+  if (version === undefined) return isZero(found);
   return Buffer.compare(found, version.subarray(0, found.length)) === 0;
 }
 

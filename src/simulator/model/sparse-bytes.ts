@@ -6,6 +6,7 @@
  * lies wholly behind the end, and the bytes behind the end inside the last block are zero.
  */
 import { BLOCK_BYTES, roundUp } from '../../base/units.ts';
+import { newBlock } from './blocks.ts';
 
 export class SparseBytes {
   readonly #blocks = new Map<number, Uint8Array>();
@@ -100,7 +101,7 @@ export class SparseBytes {
   #materialize(block: number): Uint8Array {
     let bytes = this.#blocks.get(block);
     if (bytes === undefined) {
-      bytes = new Uint8Array(BLOCK_BYTES);
+      bytes = newBlock();
       this.#blocks.set(block, bytes);
       this.#reserved.delete(block);
     }

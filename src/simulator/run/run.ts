@@ -132,6 +132,8 @@ class Run {
     );
     this.#checkSteps();
     await world.run({ until: () => finished, ...(maxEvents === undefined ? {} : { maxEvents }) });
+    for (const { disk } of this.#cluster.machines) disk.end();
+    world.end();
     return {
       failure: world.failure,
       shape: this.#shape,

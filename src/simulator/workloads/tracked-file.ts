@@ -7,6 +7,7 @@
 import { BLOCK_BYTES } from '../../base/units.ts';
 import { FALLOC_FL_KEEP_SIZE } from '../../filesystem/file-system.ts';
 import type { MountedFileSystem, WorkloadContext } from '../contract.ts';
+import { newBlock } from '../model/blocks.ts';
 import { FileHistory } from '../model/file-history.ts';
 import { readContents } from '../model/tree.ts';
 import { caller, readBytes, type Session } from './session.ts';
@@ -231,9 +232,7 @@ export class TrackedFile {
 
   /** A copy of a block, with zeros behind the end. */
   #block(block: number): Uint8Array {
-    const bytes = new Uint8Array(BLOCK_BYTES);
-    bytes.set(this.#bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES));
-    return bytes;
+    return newBlock(this.#bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES));
   }
 }
 

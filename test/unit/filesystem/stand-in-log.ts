@@ -351,7 +351,13 @@ export class StandInReader implements SegmentReader {
   }
 
   statistics() {
-    return { blocksRead: this.blocksRead, blocksRebuilt: 0, corruptBlocks: 0, slowReads: 0 };
+    return {
+      usedPoolBytes: 0,
+      blocksRead: this.blocksRead,
+      blocksRebuilt: 0,
+      corruptBlocks: 0,
+      slowReads: 0,
+    };
   }
 
   close(): void {}

@@ -41,7 +41,7 @@ test('blocks of the buddy allocator never overlap, and all pages come back toget
 });
 
 test('who waits for a read buffer gets it in order of arrival, small ones behind large ones too', async () => {
-  const pool = new ReadPool(Buffer.alloc(2 * MAX_REQUEST_BYTES));
+  const pool = new ReadPool(2 * MAX_REQUEST_BYTES, Buffer.alloc);
   const first = pool.take(MAX_REQUEST_BYTES)!;
   const second = pool.take(MAX_REQUEST_BYTES)!;
   const order: string[] = [];
@@ -68,7 +68,7 @@ test('who waits for a read buffer gets it in order of arrival, small ones behind
 });
 
 test('a read buffer has the length asked for and is released once', () => {
-  const pool = new ReadPool(Buffer.alloc(MAX_REQUEST_BYTES));
+  const pool = new ReadPool(MAX_REQUEST_BYTES, Buffer.alloc);
   const buffer = pool.take(5 * BLOCK_BYTES)!;
   expect(buffer.bytes).toHaveLength(5 * BLOCK_BYTES);
   expect(pool.freeBytes).toBe(MAX_REQUEST_BYTES - 8 * BLOCK_BYTES);
@@ -77,13 +77,34 @@ test('a read buffer has the length asked for and is released once', () => {
 });
 
 test('a held buffer comes back only when it is released and let go of', () => {
-  const pool = new ReadPool(Buffer.alloc(MAX_REQUEST_BYTES));
+  const pool = new ReadPool(MAX_REQUEST_BYTES, Buffer.alloc);
   const buffer = pool.take(MAX_REQUEST_BYTES)!;
   const letGo = pool.hold(buffer.bytes.subarray(3 * BLOCK_BYTES, 4 * BLOCK_BYTES));
   buffer.release();
   expect(pool.take(BLOCK_BYTES)).toBeUndefined();
   letGo();
   expect(pool.freeBytes).toBe(MAX_REQUEST_BYTES);
+});
+
+test('memory is made when it is needed, within the bound, and used again before more is made', () => {
+  const made: number[] = [];
+  const pool = new ReadPool(20 * MAX_REQUEST_BYTES, (lengthBytes) => {
+    made.push(lengthBytes / MAX_REQUEST_BYTES);
+    return Buffer.alloc(lengthBytes);
+  });
+  expect(made).toEqual([]);
+  for (let round = 0; round < 100; round++) pool.take(MAX_REQUEST_BYTES)!.release();
+  expect(made).toEqual([8]);
+  const taken = Array.from({ length: 20 }, () => pool.take(MAX_REQUEST_BYTES)!);
+  expect(made).toEqual([8, 8, 4]);
+  expect(pool.take(BLOCK_BYTES)).toBeUndefined();
+  for (const [index, { bytes }] of taken.entries()) bytes.fill(index);
+  expect(taken.every(({ bytes }, index) => bytes.every((byte) => byte === index))).toBe(true);
+  const letGo = pool.hold(taken[13]!.bytes.subarray(BLOCK_BYTES));
+  for (const buffer of taken) buffer.release();
+  expect(pool.freeBytes).toBe(19 * MAX_REQUEST_BYTES);
+  letGo();
+  expect(pool.freeBytes).toBe(20 * MAX_REQUEST_BYTES);
 });
 
 test('every layout of a full segment fits in its slot', () => {

@@ -203,6 +203,36 @@ test('log lines go to the trace with the process and its fields', async () => {
   ]);
 });
 
+test('a stack trace in a line does not change the hash of the run, its message does', () => {
+  const hash = (error: string): string => {
+    const { trace } = createWorld(9);
+    trace.event('refused', { error });
+    return trace.hash;
+  };
+  const here =
+    'Error: no room\n    at write (file:///here/dist/disk.js:12:3)\n    at file:///here/dist/main.js:1:1';
+  expect(hash(here)).toBe(hash(here.replaceAll('/here/', '/elsewhere/')));
+  expect(hash(here)).not.toBe(hash(here.replace('no room', 'no rooms')));
+});
+
+test('memory of a dead process serves others after a while, all zeros, and is empty for who still has a view', async () => {
+  const dead = machine().start('program');
+  const lengthBytes = 3 * 2 ** 18;
+  const old = dead.platform.memory.allocate(lengthBytes).fill(1);
+  const { buffer: slab } = dead.platform.memory.createSlab(lengthBytes);
+  dead.kill();
+  const { memory } = machine({ name: 'two' }).start('program').platform;
+  memory.allocate(lengthBytes).fill(2);
+  expect([old.length, old[0], slab.length]).toEqual([lengthBytes, 1, lengthBytes]);
+  await world.run({ untilMs: 5_000 });
+  const taken = Array.from({ length: 4 }, () => memory.allocate(lengthBytes));
+  expect([old.length, slab.length]).toEqual([0, 0]);
+  expect(taken.every((one) => one.length === lengthBytes && one.every((byte) => byte === 0))).toBe(true);
+  expect(new Set(taken.map((one) => one.buffer)).size).toBe(4);
+  world.end();
+  expect(taken.every((one) => one.length === 0)).toBe(true);
+});
+
 test('slabs are memory without a descriptor, and empty once closed', () => {
   const { memory } = machine().start('program').platform;
   const slab = memory.createSlab(8_192);

@@ -12,6 +12,7 @@ const absent = new Proxy(
 export const noDisk: SimulatedDisk = {
   platformFor: () => ({ disk: absent as Disk, databases: absent as Databases }),
   losePower: () => {},
+  end: () => {},
   faults: absent as SimulatedDisk['faults'],
   counters: absent as SimulatedDisk['counters'],
 };
