@@ -167,6 +167,7 @@ export class Upkeep {
         isGone: (nodeId) => this.#healer.isGone(nodeId),
         mustWait: () => this.#healer.status().state === 'running',
         hasRoom: () => this.#hasRoom(),
+        isSettled: () => this.#balancer.isSettled,
         save: (state) => this.#saved.save('availability', encodeAvailabilityState(state)),
       },
       this.#saved.load('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,

@@ -262,7 +262,7 @@ export class Balancer {
     if (this.#isHeldUp()) return [];
     const leaving = this.#leaving();
     if (leaving.length > 0) return leaving;
-    if (!this.#isSettled()) return [];
+    if (!this.isSettled) return [];
     const narrow = this.#segmentsOf(this.#narrow());
     if (narrow.length > 0) return narrow.map((segmentId) => ({ kind: 'widen', segmentId }));
     return this.#evenMoves().map((move): Task => ({ kind: 'even', ...move }));
@@ -376,7 +376,8 @@ export class Balancer {
     return relayOut(parts, record, this.#members);
   }
 
-  #isSettled(): boolean {
+  /** No node has come or gone for a while, or somebody said that they are as they will be. */
+  get isSettled(): boolean {
     return this.#platform.clock.monotonicMs() >= this.#settledAtMs;
   }
 
