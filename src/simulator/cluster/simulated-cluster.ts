@@ -237,6 +237,8 @@ export class SimulatedCluster implements ClusterView {
     this.#beingDeposed = this.#mounted;
     this.#activeName = this.#activeName === 'mount' ? 'standby' : 'mount';
     this.#world.trace.event('take-over', { by: this.#activeName });
+    // One that is still opening the volume would depose its successor, and serve nobody.
+    if (old.running === undefined) old.kill();
     // What an earlier take-over left running there is of an older reign.
     this.activeMount.kill();
     this.activeMount.start();
