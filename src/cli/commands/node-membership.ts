@@ -8,7 +8,7 @@ import { CommandFailure, exitCodes } from '../failure.ts';
 import { drainText } from '../status/balance-text.ts';
 import type { SupervisorClient } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
-import { deleteNodeDirectory, strikeOff } from '../volume/fewer-nodes.ts';
+import { deleteNodeDirectory, markLetGo, strikeOff } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import { highestNode, type NodeSettings, type VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
@@ -175,6 +175,7 @@ async function runRemove(idText: string, options: VolumeOptions): Promise<void> 
 
 async function letGo({ layout }: Volume, id: number): Promise<void> {
   await withUpkeep(layout, (call) => call('balance', { kind: 'release', id }));
+  markLetGo(layout, id);
   strikeOff(layout, id);
 }
 

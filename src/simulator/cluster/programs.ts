@@ -55,7 +55,7 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
     key: KEY,
     address: layout.nodeAddress(id),
     capacityBytes,
-    diskSharers: oneMachine ? nodes : 1,
+    diskSharers: () => (oneMachine ? nodes : 1),
   });
 }
 
