@@ -219,14 +219,16 @@ export class Converter {
     if (before === undefined) return false;
     const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
     const turn = limit.take(lengthBytes).then(() => budget.take(lengthBytes));
-    await Promise.race([turn, this.#closing]);
+    const done = await Promise.race([turn, this.#closing]);
     if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
     try {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
-      return !isSameShape(record, shape) && (await this.#layOut(record, shape, memory));
+      if (isSameShape(record, shape) || !(await this.#layOut(record, shape, memory))) return false;
+      done?.();
+      return true;
     } finally {
       claims.release(segmentId);
     }

@@ -355,7 +355,7 @@ export class Balancer {
     if (before === undefined) return false;
     const lengthBytes = this.#bytesOf(task, before);
     const turn = limit.take(lengthBytes).then(() => budget.take(2 * lengthBytes));
-    await Promise.race([turn, this.#closing]);
+    const done = await Promise.race([turn, this.#closing]);
     if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
     try {
       const outcome = await this.#carryOut(task, memory);
@@ -364,6 +364,7 @@ export class Balancer {
       if (outcome !== 'moved') return false;
       this.#moved += lengthBytes;
       this.#progress.add(lengthBytes);
+      done?.();
       return true;
     } finally {
       claims.release(segmentId);

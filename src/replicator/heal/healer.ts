@@ -220,6 +220,7 @@ export class Healer {
       if (!(error instanceof MetadataUnavailable)) throw error;
       this.#platform.log.warn('healing-interrupted', { why: error.message });
     }
+    this.#parts.budget.atRisk = false;
     const segments = this.#healed - before;
     if (segments > 0) this.#platform.log.info('healed', { segments, bytes: this.#progress.doneBytes });
     if (this.#closed || this.#retry !== undefined) return;
@@ -256,7 +257,7 @@ export class Healer {
     const lengthBytes = fragments * record.fragmentBlocks * BLOCK_BYTES;
     budget.atRisk = record.nodes.filter((id) => this.#isUp(id) && !isBad(id)).length <= record.dataFragments;
     await limit.take(lengthBytes);
-    await budget.take(lengthBytes);
+    const done = await budget.take(lengthBytes);
     if (this.#closed || !claims.hold(segmentId)) return false;
     try {
       const { calls, sources } = this.#parts;
@@ -271,6 +272,7 @@ export class Healer {
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
       this.#healed++;
       this.#progress.add(lengthBytes);
+      done();
       return true;
     } finally {
       claims.release(segmentId);
