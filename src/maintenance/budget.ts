@@ -20,7 +20,7 @@ const USUAL_SHARE = 0.05;
 const SHARE_AT_RISK = 0.3;
 /** Of the time, beside users. */
 const USUAL_TIME = 0.15;
-const TIME_AT_RISK = 0.3;
+const TIME_AT_RISK = 0.25;
 /** A step that takes longer waits for something else than the machine. */
 const LONGEST_STEP_MS = 2_000;
 /** How much of what is known of steps a new one changes. */
