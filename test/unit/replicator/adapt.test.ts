@@ -161,6 +161,7 @@ test('a node that comes back has nothing laid out wider before nodes have settle
   await until(isDone);
   expect(await shapes()).toEqual(['3+2']);
   await expectReadable(files);
-  await world.check({ repair: true });
-  await expectSound();
-});
+  // What the node still held when it came back may not have been looked through yet.
+  const { findings } = await world.check({ data: true });
+  expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
+}, 60_000);
