@@ -199,13 +199,14 @@ async function runReplace(idText: string, options: SettingsOptions): Promise<voi
     // Draining begins when the mount knows where to: otherwise segments would be made narrower.
     const settings = { ...file.nodeSettings?.[id], ...settingsOf(options) };
     // There is no number of nodes above this: the others take what it holds, and the new one gets its share afterwards.
-    const isLast = file.nodes.length === MAX_NODES;
-    const byBefore = isUnderWay || isLast ? [] : await add(volume, 1, settings, () => beginDrain(layout, id));
-    if (isLast && !isUnderWay) await withUpkeep(layout, (call) => call('balance', { kind: 'drain', id }));
+    const addsLater = !isUnderWay && file.nodes.length === MAX_NODES;
+    const addsFirst = !isUnderWay && !addsLater;
+    const byBefore = addsFirst ? await add(volume, 1, settings, () => beginDrain(layout, id)) : [];
+    if (addsLater) await withUpkeep(layout, (call) => call('balance', { kind: 'drain', id }));
     await emptied(volume, id);
     await letGo(volume, id);
     await dismiss(volume, id);
-    const by = isLast ? await add(volume, 1, settings) : byBefore;
+    const by = addsLater ? await add(volume, 1, settings) : byBefore;
     return { id, by: by[0] ?? null, removed: true };
   });
 }
