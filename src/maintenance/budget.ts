@@ -21,6 +21,8 @@ const SHARE_AT_RISK = 0.3;
 /** Of the time, beside users. */
 const USUAL_TIME = 0.15;
 const TIME_AT_RISK = 0.25;
+/** Of its share of bytes, whatever its steps take: behind a writer that fills every queue they mostly wait. */
+const LEAST_OF_SHARE = 0.1;
 /** A step that takes longer waits for something else than the machine. */
 const LONGEST_STEP_MS = 2_000;
 /** How much of what is known of steps a new one changes. */
@@ -62,7 +64,7 @@ export class IoBudget {
     const ofBytes = this.#measuredRate * (this.#atRisk ? SHARE_AT_RISK : this.#usualShare);
     if (this.#msPerByte === undefined) return ofBytes;
     const ofTime = ((this.#atRisk ? TIME_AT_RISK : USUAL_TIME) * 1000) / this.#msPerByte;
-    return Math.min(ofBytes, ofTime);
+    return Math.max(Math.min(ofBytes, ofTime), LEAST_OF_SHARE * ofBytes);
   }
 
   /** Waits until so many bytes may be moved. What it returns is to be called when they have been. */

@@ -257,7 +257,7 @@ export class Healer {
     const lengthBytes = fragments * record.fragmentBlocks * BLOCK_BYTES;
     budget.atRisk = record.nodes.filter((id) => this.#isUp(id) && !isBad(id)).length <= record.dataFragments;
     await limit.take(lengthBytes);
-    const done = await budget.take(lengthBytes);
+    const done = await budget.take(this.#movedBytes(record, fragments));
     if (this.#closed || !claims.hold(segmentId)) return false;
     try {
       const { calls, sources } = this.#parts;
@@ -277,6 +277,13 @@ export class Healer {
     } finally {
       claims.release(segmentId);
     }
+  }
+
+  /** Read and written: where no spare nodes are left, the whole segment is laid out anew. */
+  #movedBytes({ nodes, dataFragments, fragmentBlocks }: SegmentRecord, fragments: number): number {
+    const spare = this.#placeable().filter(({ id }) => !nodes.includes(id)).length;
+    const written = spare >= fragments ? fragments : nodes.length;
+    return (dataFragments + written) * fragmentBlocks * BLOCK_BYTES;
   }
 
   #placeable(): PlacementNode[] {

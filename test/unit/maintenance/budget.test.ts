@@ -47,12 +47,19 @@ test('while users do nothing, work waits for nothing', async () => {
 
 test('beside users, slow steps take a small part of the time, and a larger one while data is at risk', async () => {
   const world = new World();
-  await world.work(500, 10);
-  expect(await world.work(500, 50)).toBeLessThan(0.17);
+  await world.work(20, 100);
+  expect(await world.work(20, 500)).toBeLessThan(0.17);
   world.budget.atRisk = true;
-  const atRisk = await world.work(500, 50);
+  const atRisk = await world.work(20, 500);
   expect(atRisk).toBeGreaterThan(0.2);
   expect(atRisk).toBeLessThan(0.27);
+});
+
+test('steps that mostly wait behind users go on all the same', async () => {
+  const world = new World();
+  await world.work(2_000, 10);
+  // A tenth of 5 % of 200 MB a second would be two such steps at a time.
+  expect(await world.work(2_000, 20)).toBe(1);
 });
 
 test('fast steps move no more than a share of what the nodes were seen to carry', async () => {
