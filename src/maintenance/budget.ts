@@ -22,7 +22,8 @@ const SHARE_AT_RISK = 0.3;
 const USUAL_TIME = 0.15;
 const TIME_AT_RISK = 0.25;
 /** Of its share of bytes, whatever its steps take: behind a writer that fills every queue they mostly wait. */
-const LEAST_OF_SHARE = 0.1;
+const LEAST_OF_USUAL_SHARE = 0.5;
+const LEAST_OF_SHARE_AT_RISK = 0.1;
 /** A step that takes longer waits for something else than the machine. */
 const LONGEST_STEP_MS = 2_000;
 /** How much of what is known of steps a new one changes. */
@@ -64,7 +65,10 @@ export class IoBudget {
     const ofBytes = this.#measuredRate * (this.#atRisk ? SHARE_AT_RISK : this.#usualShare);
     if (this.#msPerByte === undefined) return ofBytes;
     const ofTime = ((this.#atRisk ? TIME_AT_RISK : USUAL_TIME) * 1000) / this.#msPerByte;
-    return Math.max(Math.min(ofBytes, ofTime), LEAST_OF_SHARE * ofBytes);
+    return Math.max(
+      Math.min(ofBytes, ofTime),
+      (this.#atRisk ? LEAST_OF_SHARE_AT_RISK : LEAST_OF_USUAL_SHARE) * ofBytes,
+    );
   }
 
   /** Waits until so many bytes may be moved. What it returns is to be called when they have been. */

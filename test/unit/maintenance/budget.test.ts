@@ -58,7 +58,7 @@ test('beside users, slow steps take a small part of the time, and a larger one w
 test('steps that mostly wait behind users go on all the same', async () => {
   const world = new World();
   await world.work(2_000, 10);
-  // A tenth of 5 % of 200 MB a second would be two such steps at a time.
+  // Half of 5 % of 200 MB a second would be ten such steps at a time.
   expect(await world.work(2_000, 20)).toBe(1);
 });
 
