@@ -95,6 +95,7 @@ export class Cleaner {
     this.space = new Space({
       availableBytes: () => users.availableBytes(),
       totalBytes: () => users.totalBytes(),
+      lacksNodes: () => users.lacksNodes,
       roomSegments: () => users.roomSegments(),
       totals: () => metadata.totals(),
       sizes: this.#sizes,

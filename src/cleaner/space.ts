@@ -25,6 +25,8 @@ export interface SpaceSources {
   /** Users' file data that fits on the nodes that are up, and that would fit on all nodes if they were empty. */
   readonly availableBytes: () => number;
   readonly totalBytes: () => number;
+  /** What nodes that are away have room for is part of the total, and not of what is available. */
+  readonly lacksNodes: () => boolean;
   /** Full segments that the nodes can take. */
   readonly roomSegments: () => number;
   /** Of the metadata: known before the index is. */
@@ -60,6 +62,16 @@ export class Space {
   freeBlocks(): number {
     const kept = this.#keptBackBlocks(this.#nodesBlocks()) + this.#sources.totals().reservedBlocks;
     return Math.max(0, this.physicalBlocks() + this.reclaimableBlocks() - kept);
+  }
+
+  /**
+   * Blocks that hold nothing of users': what they can add, were all nodes there. While some are away it follows from what is stored, without the little that
+   * the ends of segments and dead blocks take.
+   */
+  unusedBlocks(): number {
+    if (!this.#sources.lacksNodes()) return this.freeBlocks();
+    const { mappedBlocks, reservedBlocks } = this.#sources.totals();
+    return Math.max(this.freeBlocks(), this.totalBlocks() - mappedBlocks - reservedBlocks);
   }
 
   /** What the nodes that are up can take as they are. */

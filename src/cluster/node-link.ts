@@ -112,11 +112,13 @@ export class Link implements NodeLink {
     for (const resolve of this.#triers.splice(0)) resolve(isConnected);
   }
 
-  /** The coordinator has a new record. Another address means another connection. */
+  /** The coordinator has a new record. Another address means another connection; another label is a change, too. */
   update(record: NodeRecord): void {
     const moved = record.address !== this.#record.address;
+    const relabelled = record.domain !== this.#record.domain;
     this.#record = record;
     if (moved) this.#reconnect();
+    if (relabelled) this.#onChange(this);
   }
 
   noteFreeBytes(freeBytes: number): void {

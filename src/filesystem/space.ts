@@ -18,6 +18,8 @@ export interface VolumeSpace {
   totalBlocks(): number;
   /** Blocks that users can still add; those that are reserved are taken. */
   freeBlocks(): number;
+  /** Blocks that hold nothing of users'. More than those where nodes are away. */
+  unusedBlocks(): number;
 }
 
 /** With less than this left every write is counted. */

@@ -378,15 +378,16 @@ class TartanFileSystem implements FileSystem {
 
   statistics(): FileSystemStatistics {
     const totalBlocks = this.#space.totalBlocks();
-    const freeBlocks = Math.min(this.#space.freeBlocks(), totalBlocks);
+    const availableBlocks = Math.min(this.#space.freeBlocks(), totalBlocks);
+    const freeBlocks = Math.min(this.#space.unusedBlocks(), totalBlocks);
     const usedInodes = this.#metadata.totals().inodes;
     // Inodes are not set aside; each needs at least some room.
     return {
       totalBlocks,
       freeBlocks,
-      availableBlocks: freeBlocks,
-      inodes: usedInodes + freeBlocks,
-      freeInodes: freeBlocks,
+      availableBlocks,
+      inodes: usedInodes + availableBlocks,
+      freeInodes: availableBlocks,
     };
   }
 
@@ -443,13 +444,12 @@ class TartanFileSystem implements FileSystem {
 }
 
 function spaceOfLog(writer: SegmentWriter, metadata: MetadataManager): VolumeSpace {
-  return {
-    totalBlocks: () => Math.floor(writer.totalBytes() / BLOCK_BYTES),
-    freeBlocks: () => {
-      const available = Math.floor(writer.availableBytes() / BLOCK_BYTES);
-      return Math.max(0, available - metadata.totals().reservedBlocks);
-    },
+  const freeBlocks = (): number => {
+    const available = Math.floor(writer.availableBytes() / BLOCK_BYTES);
+    return Math.max(0, available - metadata.totals().reservedBlocks);
   };
+  const totalBlocks = () => Math.floor(writer.totalBytes() / BLOCK_BYTES);
+  return { totalBlocks, freeBlocks, unusedBlocks: freeBlocks };
 }
 
 /** Nothing but the times that the file has already: before an fsync the kernel tells when it wrote. */

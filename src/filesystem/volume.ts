@@ -26,6 +26,7 @@ import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
 import { loadBalanceSettings } from '../replicator/balance/drain-settings.ts';
+import type { PlanPolicy } from '../replicator/plan/contract.ts';
 import { DEFAULT_GRACE_MS, Upkeep } from '../replicator/upkeep.ts';
 import type { FileSystem } from './file-system.ts';
 import { createFileSystem } from './tartan-file-system.ts';
@@ -55,6 +56,8 @@ export interface VolumeOptions {
   readonly slab?: WriteSlabOptions;
   /** How long a node is down before it is rebuilt elsewhere, unless somebody set it. */
   readonly healGraceMs?: number;
+  /** Instead of the planner's defaults. */
+  readonly layoutPolicy?: Partial<PlanPolicy>;
   /** Called when a phase of the opening begins. */
   readonly onPhase?: (phase: string) => void;
 }
@@ -194,6 +197,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     ...{ links, metadata, reader, claims, draining, shape, graceMs },
     sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
+    ...(options.layoutPolicy === undefined ? {} : { layoutPolicy: options.layoutPolicy }),
     room: { headroom: () => cleaner.space.spareRoom() },
   });
   void upkeep.start();

@@ -114,6 +114,8 @@ export interface SegmentWriter {
   /** Bytes usable after parity on live nodes: what can still be appended. */
   availableBytes(): number;
   totalBytes(): number;
+  /** Some nodes are away: what they have room for counts in the total, and is not to be had now. */
+  readonly lacksNodes: boolean;
   /** Full segments that the nodes can take beside those under way. Less than availableBytes() says where room is spread unevenly. */
   roomSegments(): number;
   /** Frees the fragments of a segment whose free record is durable. Best effort; what fails is found as an orphan later. */

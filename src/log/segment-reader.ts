@@ -29,6 +29,7 @@ export interface SegmentReaderOptions {
 
 const POOL_BYTES = 48 * MIB;
 const SCRATCH_BYTES = 8 * MIB;
+const LOST_TOLD_EVERY_MS = 1_000;
 
 export function createSegmentReader(platform: Platform, options: SegmentReaderOptions): SegmentReader {
   return new LogReader(platform, options);
@@ -48,6 +49,9 @@ class LogReader implements SegmentReader {
   #blocksRebuilt = 0;
   #corruptBlocks = 0;
   #slowReads = 0;
+  #lostToldMs = Number.NEGATIVE_INFINITY;
+  /** Lost reads since that were not told. */
+  #lostUntold = 0;
   onCorrupt: ((record: SegmentRecord, position: number) => void) | undefined;
 
   constructor(platform: Platform, options: SegmentReaderOptions) {
@@ -213,7 +217,24 @@ class LogReader implements SegmentReader {
     }
     const what = `blocks ${read.firstBlock} to ${read.firstBlock + read.count - 1} of fragment ${read.position}`;
     if (stale) throw new LogUnreadable('stale', `segment ${segmentId} is gone`);
+    this.#noteLost(read);
     throw new LogUnreadable('lost', `too few fragments of segment ${segmentId} can be read for ${what}`);
+  }
+
+  /** Whoever reads a lost file reads it to its end: one line a second is enough. */
+  #noteLost({ record, position, firstBlock, count }: FragmentRead): void {
+    const nowMs = this.#platform.clock.monotonicMs();
+    if (nowMs - this.#lostToldMs < LOST_TOLD_EVERY_MS) {
+      this.#lostUntold++;
+      return;
+    }
+    this.#platform.log.error('read-lost', {
+      ...{ segmentId: record.segmentId, position, firstBlock, blocks: count },
+      nodes: record.nodes.map((id) => `${id} ${this.#links.links.get(id)?.state ?? 'unknown'}`).join(', '),
+      ...(this.#lostUntold === 0 ? {} : { othersSince: this.#lostUntold }),
+    });
+    this.#lostToldMs = nowMs;
+    this.#lostUntold = 0;
   }
 
   async #rebuildPiece(

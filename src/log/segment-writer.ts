@@ -451,6 +451,10 @@ class LogWriter implements SegmentWriter {
     return usableBytes(this.#nodes.capacities(), this.#options.slab.shape, this.#segmentBlocks);
   }
 
+  get lacksNodes(): boolean {
+    return !this.#nodes.allAnswer;
+  }
+
   free(record: SegmentRecord): void {
     const { segmentId, generation } = record;
     this.#options.locations.forgetSegment(segmentId);

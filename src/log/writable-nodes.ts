@@ -82,6 +82,11 @@ export class WritableNodes {
     );
   }
 
+  /** None is away that is meant to hold fragments. */
+  get allAnswer(): boolean {
+    return this.live().length === this.known().length;
+  }
+
   /** Enough nodes answer for a segment with full parity, whether or not they have room. */
   get enoughAnswer(): boolean {
     return this.live().length > this.#shape.parityFragments;

@@ -2,7 +2,9 @@
  * How fast background work may go: its share of what the nodes were seen to carry while users are at work, more of it while data is at risk, and
  * all there is while users do nothing; never more than a limit that somebody set.
  *
- * What the nodes carry is measured, not configured: the most bytes of users and background work together within a short while, forgotten slowly.
+ * What the nodes carry is measured, not configured: the most bytes of users and background work together within a short while, forgotten slowly. That says little where
+ * the processor is what lacks, or users read at random. So background work may also be under way for no more than a part of the time, which follows from how long its steps
+ * take while users are at work: where everything is slow, it slows down by itself.
  * All background work that shares a budget takes turns in it.
  */
 import type { Platform } from '../platform/platform.ts';
@@ -16,6 +18,16 @@ const FIRST_GUESS_BYTES_PER_SECOND = 200e6;
 const FORGOTTEN_A_WINDOW = 0.002;
 const USUAL_SHARE = 0.05;
 const SHARE_AT_RISK = 0.3;
+/** Of the time, beside users. */
+const USUAL_TIME = 0.15;
+const TIME_AT_RISK = 0.25;
+/** Of its share of bytes, whatever its steps take: behind a writer that fills every queue they mostly wait. */
+const LEAST_OF_USUAL_SHARE = 0.5;
+const LEAST_OF_SHARE_AT_RISK = 0.1;
+/** A step that takes longer waits for something else than the machine. */
+const LONGEST_STEP_MS = 2_000;
+/** How much of what is known of steps a new one changes. */
+const NEW_STEP = 0.2;
 
 export class IoBudget {
   readonly #platform: Platform;
@@ -29,6 +41,8 @@ export class IoBudget {
   #activeUntilMs = Number.NEGATIVE_INFINITY;
   /** When the bytes that were granted so far are used up. */
   #spentUntilMs = 0;
+  /** How long background work takes; undefined: none has been done yet. */
+  #msPerByte: number | undefined;
 
   /** `foregroundBytes`: what users have read and written so far. */
   constructor(platform: Platform, foregroundBytes: () => number, usualShare = USUAL_SHARE) {
@@ -48,11 +62,17 @@ export class IoBudget {
   get rate(): number {
     this.#look();
     if (this.#platform.clock.monotonicMs() >= this.#activeUntilMs) return Number.POSITIVE_INFINITY;
-    return this.#measuredRate * (this.#atRisk ? SHARE_AT_RISK : this.#usualShare);
+    const ofBytes = this.#measuredRate * (this.#atRisk ? SHARE_AT_RISK : this.#usualShare);
+    if (this.#msPerByte === undefined) return ofBytes;
+    const ofTime = ((this.#atRisk ? TIME_AT_RISK : USUAL_TIME) * 1000) / this.#msPerByte;
+    return Math.max(
+      Math.min(ofBytes, ofTime),
+      (this.#atRisk ? LEAST_OF_SHARE_AT_RISK : LEAST_OF_USUAL_SHARE) * ofBytes,
+    );
   }
 
-  /** Waits until so many bytes may be moved. */
-  async take(lengthBytes: number): Promise<void> {
+  /** Waits until so many bytes may be moved. What it returns is to be called when they have been. */
+  async take(lengthBytes: number): Promise<() => void> {
     this.#look();
     this.#windowBackground += lengthBytes;
     const nowMs = this.#platform.clock.monotonicMs();
@@ -60,6 +80,15 @@ export class IoBudget {
     const { rate } = this;
     this.#spentUntilMs = Number.isFinite(rate) ? startMs + (1000 * lengthBytes) / rate : nowMs;
     if (startMs > nowMs && Number.isFinite(rate)) await this.#platform.timers.sleep(startMs - nowMs);
+    const beganMs = this.#platform.clock.monotonicMs();
+    return () => this.#noteStep(lengthBytes, this.#platform.clock.monotonicMs() - beganMs);
+  }
+
+  #noteStep(lengthBytes: number, durationMs: number): void {
+    if (lengthBytes === 0) return;
+    const msPerByte = Math.min(durationMs, LONGEST_STEP_MS) / lengthBytes;
+    const known = this.#msPerByte ?? msPerByte;
+    this.#msPerByte = known + NEW_STEP * (msPerByte - known);
   }
 
   #look(): void {

@@ -1,12 +1,15 @@
-/** Rate and time left of work whose steps are told as they are done. The rate is that of the last while. */
+/** Rate and time left of work whose steps are told as they are done. The rate is that of the last few seconds, or since the work began. */
 import type { Clock } from '../platform/platform.ts';
 
-const HALF_LIFE_MS = 5_000;
+const BUCKET_MS = 500;
+const BUCKETS = 10;
 
 export class Progress {
   readonly #clock: Clock;
-  #rate = 0;
-  #lastMs: number | undefined;
+  /** Bytes of the last while, by when they were told; the one of now is the last. */
+  #buckets: number[] = [];
+  #bucketEndMs = 0;
+  #startMs: number | undefined;
   doneBytes = 0;
 
   constructor(clock: Clock) {
@@ -16,28 +19,44 @@ export class Progress {
   /** A new piece of work begins. */
   restart(): void {
     this.doneBytes = 0;
-    this.#rate = 0;
-    this.#lastMs = this.#clock.monotonicMs();
+    this.#begin(this.#clock.monotonicMs());
   }
 
   add(lengthBytes: number): void {
-    const nowMs = this.#clock.monotonicMs();
-    const elapsedMs = nowMs - (this.#lastMs ?? nowMs);
-    this.#lastMs = nowMs;
+    this.#turn();
     this.doneBytes += lengthBytes;
-    if (elapsedMs <= 0) return;
-    const kept = 0.5 ** (elapsedMs / HALF_LIFE_MS);
-    const now = (1000 * lengthBytes) / elapsedMs;
-    this.#rate = this.#rate === 0 ? now : kept * this.#rate + (1 - kept) * now;
+    this.#buckets[this.#buckets.length - 1]! += lengthBytes;
   }
 
   get bytesPerSecond(): number {
-    return this.#rate;
+    const nowMs = this.#turn();
+    const sinceMs = Math.max(this.#startMs!, this.#bucketEndMs - BUCKETS * BUCKET_MS);
+    const bytes = this.#buckets.reduce((sum, each) => sum + each, 0);
+    return bytes === 0 ? 0 : (1000 * bytes) / Math.max(1, nowMs - sinceMs);
   }
 
   /** undefined: nobody can tell yet. */
   secondsLeft(leftBytes: number): number | undefined {
     if (leftBytes <= 0) return 0;
-    return this.#rate > 0 ? leftBytes / this.#rate : undefined;
+    const rate = this.bytesPerSecond;
+    return rate > 0 ? leftBytes / rate : undefined;
+  }
+
+  #begin(nowMs: number): void {
+    this.#startMs = nowMs;
+    this.#bucketEndMs = nowMs + BUCKET_MS;
+    this.#buckets = [0];
+  }
+
+  /** Old buckets go. */
+  #turn(): number {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#startMs === undefined) this.#begin(nowMs);
+    const behind = Math.ceil((nowMs - this.#bucketEndMs) / BUCKET_MS);
+    if (behind <= 0) return nowMs;
+    this.#bucketEndMs += behind * BUCKET_MS;
+    for (let at = 0; at < Math.min(behind, BUCKETS); at++) this.#buckets.push(0);
+    this.#buckets = this.#buckets.slice(-BUCKETS);
+    return nowMs;
   }
 }

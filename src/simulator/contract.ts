@@ -204,6 +204,8 @@ export interface WorkloadContext {
   sleep(delayMs: number): Promise<void>;
   /** The volume does not have this node any more, which the mount has released. Its process runs on, and nobody comes to it. */
   strikeOff(nodeId: number): void;
+  /** One more of the late nodes belongs to the volume; the mount will hear of it. undefined: none is left. */
+  join(): number | undefined;
 }
 
 /** Load on the file system with a model of what must be there. Kept through the whole run, over every mount. */

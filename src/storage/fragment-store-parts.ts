@@ -28,7 +28,7 @@ export interface FragmentStoreOptions {
   /** Bytes that fragments may take with their headers; the disk itself limits when it is left out. */
   readonly capacityBytes?: number;
   /** Stores that fill the same disk, this one included. Default 1. */
-  readonly diskSharers?: number;
+  readonly diskSharers?: () => number;
   readonly logFileBytes?: number;
   /** Log files grow in steps of this. */
   readonly growBytes?: number;

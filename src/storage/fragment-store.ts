@@ -100,7 +100,7 @@ export class FragmentStore {
     this.#reclaimer = new Reclaimer(platform, logs, ring, (released, removed) =>
       this.#checkpoints.run(released, removed),
     );
-    this.#space = new SpaceAccount(platform, logs, options.capacityBytes, options.diskSharers ?? 1);
+    this.#space = new SpaceAccount(platform, logs, options.capacityBytes, options.diskSharers ?? (() => 1));
     this.#space.pendingBytes = () => this.#reclaimer.pendingBytes;
     for (const log of logs.byId.values()) {
       this.#space.usedBytes += log.liveBytes;

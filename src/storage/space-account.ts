@@ -14,14 +14,14 @@ export class SpaceAccount {
   readonly #platform: Platform;
   readonly #logs: LogFiles;
   readonly #limitBytes: number | undefined;
-  readonly #diskSharers: number;
+  readonly #diskSharers: () => number;
   /** Of puts under way: not yet counted as used. */
   #reservedBytes = 0;
   /** Of those, what has no place in a log file yet. */
   #unplacedBytes = 0;
   #askedMs = 0;
 
-  constructor(platform: Platform, logs: LogFiles, limitBytes: number | undefined, diskSharers: number) {
+  constructor(platform: Platform, logs: LogFiles, limitBytes: number | undefined, diskSharers: () => number) {
     this.#platform = platform;
     this.#logs = logs;
     this.#limitBytes = limitBytes;
@@ -30,7 +30,7 @@ export class SpaceAccount {
 
   get freeBytes(): number {
     const limit = this.#limitBytes ?? Number.MAX_SAFE_INTEGER;
-    const share = Math.floor(this.#logs.diskFreeBytes / this.#diskSharers);
+    const share = Math.floor(this.#logs.diskFreeBytes / this.#diskSharers());
     const disk = share + this.#logs.allocatedBytes + this.pendingBytes();
     return Math.max(0, Math.min(limit - this.usedBytes - this.#reservedBytes, disk - this.#unplacedBytes));
   }

@@ -27,8 +27,8 @@ export interface StorageNodeOptions {
   readonly address: Address;
   /** Bytes that fragments may take with their headers; the disk limits when it is left out. */
   readonly capacityBytes?: number;
-  /** Nodes that fill the same disk as this one, itself included: what is free is theirs in equal parts. Default 1. */
-  readonly diskSharers?: number;
+  /** Nodes that fill the same disk as this one, itself included, by now: what is free is theirs in equal parts. Absent: it alone. */
+  readonly diskSharers?: () => number;
 }
 
 export interface StorageNode {
@@ -53,7 +53,7 @@ export async function startStorageNode(
   platform: Platform,
   options: StorageNodeOptions,
 ): Promise<StorageNode> {
-  const { directory, nodeId, capacityBytes, diskSharers = 1 } = options;
+  const { directory, nodeId, capacityBytes, diskSharers } = options;
   const volumeId = Buffer.from(options.volumeId, 'hex');
   const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
   const replica = new ReplicaService(platform, await openReplica(platform, `${directory}/journal/replica`));
@@ -61,7 +61,7 @@ export async function startStorageNode(
     directory: `${directory}/storage`,
     nodeId,
     volumeId,
-    diskSharers,
+    ...(diskSharers === undefined ? {} : { diskSharers }),
     ...(capacityBytes === undefined ? {} : { capacityBytes }),
   });
   const server = await serveRpc(platform, options.address, {

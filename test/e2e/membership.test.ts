@@ -17,12 +17,11 @@ function json<T>(...args: string[]): T {
   return JSON.parse(volume!.run(...args, '--json')) as T;
 }
 
-/** Nodes that hold fragments of a file. */
-function holders(file: string): Set<number> {
+/** Nodes of each segment of a file. */
+function holders(file: string): number[][] {
   // The command finds the volume by the path.
   const { stdout } = tartan('explain', volume!.path(file), '--json');
-  const outcome = JSON.parse(stdout) as { segments: { nodes: number[] }[] };
-  return new Set(outcome.segments.flatMap(({ nodes }) => nodes));
+  return (JSON.parse(stdout) as { segments: { nodes: number[] }[] }).segments.map(({ nodes }) => nodes);
 }
 
 function expectClean(): void {
@@ -30,13 +29,20 @@ function expectClean(): void {
   expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
 }
 
-test('nodes join a volume that is written to, take new data, and outlive the crash of everything', async () => {
+test('nodes join a volume that is written to, take new data, get labels that hold for all data, and outlive the crash of everything', async () => {
   volume = TestVolume.up({ nodes: 3, parity: 1 });
   const writer = startWriter(volume.mountPoint);
   await startFio(volume.mountPoint, ...flags, '--filename=before').finished;
   expect(json<{ id: number }[]>('node', 'add')).toMatchObject([{ id: 4, process: 'running', link: 'up' }]);
   await startFio(volume.mountPoint, ...flags, '--filename=after').finished;
-  expect(holders('after')).toContain(4);
+  expect(holders('after').flat()).toContain(4);
+  expect(json('node', 'label', '1', 'rack1')).toEqual({ id: 1, domain: 'rack1' });
+  volume.run('node', 'label', '4', 'rack1');
+  volume.run('rebalance', 'start');
+  volume.run('wait', 'balanced', '--timeout', '60s');
+  for (const nodes of [...holders('before'), ...holders('after')]) {
+    expect(nodes.includes(1) && nodes.includes(4)).toBe(false);
+  }
   volume.killEverything();
   await writer.ended;
   expect(Math.min(...writer.acknowledged)).toBeGreaterThan(0);
@@ -54,5 +60,8 @@ test('nodes join a volume that is written to, take new data, and outlive the cra
   expect(nodes.map(({ id, state }) => `${id} ${state}`).sort()).toEqual(
     [1, 2, 3, 4, 5, 6, 7].map((id) => `${id} up`),
   );
+  volume.run('node', 'label', '4', '--none');
+  const labels = json<{ id: number; domain: string | null }[]>('node', 'list');
+  expect(labels.filter(({ domain }) => domain !== null)).toMatchObject([{ id: 1, domain: 'rack1' }]);
   expectClean();
 });

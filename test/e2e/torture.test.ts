@@ -1,4 +1,4 @@
-/** A minute of the torture: faults of a fresh seed each time, which is printed for `npm run torture -- --seed N`. */
+/** Forty seconds of the torture: faults of a fresh seed each time, which is printed for `npm run torture -- --seed N`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ const script = fileURLToPath(new URL('../../scripts/torture.mjs', import.meta.ur
 test(
   'nothing acknowledged is lost, and no call fails, while nodes, supervisor and mount are killed and frozen',
   async () => {
-    const args = [script, '--seconds', '60', '--nodes', '6', '--parity', '2'];
+    const args = [script, '--seconds', '40', '--nodes', '6', '--parity', '2'];
     const torture = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     // It takes its processes and its mount with it.
     onTestFinished(() => void torture.kill('SIGTERM'));

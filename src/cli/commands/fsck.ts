@@ -6,9 +6,10 @@ import type { Command } from 'commander';
 import type { CheckProgress } from '../../fsck/check-volume.ts';
 import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import { exitCodes } from '../failure.ts';
-import { checkAtRest } from '../fsck/check-at-rest.ts';
+import type { RestingVolume } from '../fsck/check-at-rest.ts';
 import { checkMounted } from '../fsck/check-mounted.ts';
 import { findingText, progressText, summaryText } from '../fsck/check-text.ts';
+import type { CheckSettings } from '../supervisor/control-messages.ts';
 import { ensureSupervisor } from '../supervisor/supervisor-client.ts';
 import { type Step, silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { commandPlatform } from './session.ts';
@@ -77,7 +78,7 @@ async function runFsck(options: FsckOptions): Promise<void> {
     const isMounted = mount !== null && mount.process !== 'absent';
     const summary = isMounted
       ? await checkMounted(layout, settings, listener)
-      : await checkAtRest({ layout, file, supervisor }, settings, listener);
+      : await checkHere({ layout, file, supervisor }, settings, listener);
     const exitCode = summary === undefined ? fsckCodes.cancelled : exitCodeOf(summary);
     step.done(summary === undefined ? 'interrupted' : summaryText(summary));
     if (isJson) print(JSON.stringify({ findings, summary: summary ?? null, exitCode }, null, 2));
@@ -87,6 +88,16 @@ async function runFsck(options: FsckOptions): Promise<void> {
     process.removeListener('SIGINT', interrupt);
     process.removeListener('SIGTERM', interrupt);
   }
+}
+
+/** Loaded only where it runs: every other command would wait for it, too. */
+async function checkHere(
+  volume: RestingVolume,
+  settings: CheckSettings,
+  listener: CheckListener,
+): Promise<CheckSummary | undefined> {
+  const { checkAtRest } = await import('../fsck/check-at-rest.ts');
+  return checkAtRest(volume, settings, listener);
 }
 
 function exitCodeOf({ repaired, errors, warnings }: CheckSummary): number {

@@ -3,11 +3,12 @@
  * there are, and is changed in one step each.
  */
 import type { Command } from 'commander';
+import { MAX_NODES } from '../../base/limits.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { drainText } from '../status/balance-text.ts';
 import type { SupervisorClient } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
-import { deleteNodeDirectory, strikeOff } from '../volume/fewer-nodes.ts';
+import { deleteNodeDirectory, markLetGo, strikeOff } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import { highestNode, type NodeSettings, type VolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
@@ -41,7 +42,9 @@ export function addMembershipCommands(node: Command): void {
   addJsonOption(addVolumeOptions(remove)).action(runRemove);
   const replace = node
     .command('replace')
-    .description('add a node, move everything off another one, and remove that')
+    .description(
+      'add a node, move everything off another one, and remove that (with the most nodes that a volume can have: first move, remove, then add)',
+    )
     .argument('<id>', 'number of the node to be replaced');
   addSettings(replace, ' (as the one that is replaced)');
   addJsonOption(addVolumeOptions(replace)).action(runReplace);
@@ -172,6 +175,7 @@ async function runRemove(idText: string, options: VolumeOptions): Promise<void> 
 
 async function letGo({ layout }: Volume, id: number): Promise<void> {
   await withUpkeep(layout, (call) => call('balance', { kind: 'release', id }));
+  markLetGo(layout, id);
   strikeOff(layout, id);
 }
 
@@ -194,10 +198,15 @@ async function runReplace(idText: string, options: SettingsOptions): Promise<voi
     const isUnderWay = draining.some((drain) => drain.id === id);
     // Draining begins when the mount knows where to: otherwise segments would be made narrower.
     const settings = { ...file.nodeSettings?.[id], ...settingsOf(options) };
-    const by = isUnderWay ? [] : await add(volume, 1, settings, () => beginDrain(layout, id));
+    // There is no number of nodes above this: the others take what it holds, and the new one gets its share afterwards.
+    const addsLater = !isUnderWay && file.nodes.length === MAX_NODES;
+    const addsFirst = !isUnderWay && !addsLater;
+    const byBefore = addsFirst ? await add(volume, 1, settings, () => beginDrain(layout, id)) : [];
+    if (addsLater) await withUpkeep(layout, (call) => call('balance', { kind: 'drain', id }));
     await emptied(volume, id);
     await letGo(volume, id);
     await dismiss(volume, id);
+    const by = addsLater ? await add(volume, 1, settings) : byBefore;
     return { id, by: by[0] ?? null, removed: true };
   });
 }
@@ -226,7 +235,10 @@ async function emptied({ layout, steps }: Volume, id: number): Promise<void> {
     }
     if (drain.bytesLeft === 0 && !drain.journal) break;
     if (report.state === 'blocked') {
-      throw new CommandFailure(exitCodes.unavailable, `node ${id} cannot be emptied: ${report.reason}`);
+      throw new CommandFailure(
+        exitCodes.unavailable,
+        `node ${id} cannot be emptied: ${report.reason}; make room, or take it back with \`tartan node drain ${id} --cancel\``,
+      );
     }
     step.update(`node ${id}: ${drainText(drain)}${report.paused ? ', paused' : ''}`);
     await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));

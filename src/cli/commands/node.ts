@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { nodeTable } from '../status/status-text.ts';
 import type { SupervisorClient } from '../supervisor/supervisor-client.ts';
+import { addLabelCommand } from './node-label.ts';
 import { addMembershipCommands } from './node-membership.ts';
 import { parseNodeId, requireNode, runningSupervisor } from './node-target.ts';
 import { gatherStatus } from './status.ts';
@@ -10,7 +11,7 @@ import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } f
 export function addNodeCommands(program: Command): Command {
   const node = program
     .command('node')
-    .description('list, add, start, stop, kill, empty, remove or replace storage nodes');
+    .description('list, add, label, start, stop, kill, empty, remove or replace storage nodes');
   addJsonOption(addVolumeOptions(node.command('list').description('list the storage nodes'))).action(
     async (options: VolumeOptions) => {
       const { nodes } = await gatherStatus(options);
@@ -19,6 +20,7 @@ export function addNodeCommands(program: Command): Command {
     },
   );
   addMembershipCommands(node);
+  addLabelCommand(node);
   addAction(node, 'start', 'start a node that is down', (supervisor, id) =>
     supervisor.run({ command: 'start-node', id }),
   );

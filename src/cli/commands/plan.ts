@@ -2,7 +2,6 @@
 import { type Command, Option } from 'commander';
 import { MIB } from '../../base/units.ts';
 import type { PlanEvent } from '../../replicator/plan/contract.ts';
-import { planLayouts } from '../../replicator/plan/planner.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { joining, planRequest } from '../plan/plan-request.ts';
 import { formatAvailability, planText } from '../plan/plan-text.ts';
@@ -65,6 +64,7 @@ export function addPlanCommand(program: Command): void {
       ...(away === undefined ? {} : { nodeUnavailability: away }),
       bytesPerSecond: options.rate,
     });
+    const { planLayouts } = await import('../../replicator/plan/planner.ts');
     const plan = planLayouts(
       request,
       eventOf(

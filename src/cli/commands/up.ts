@@ -11,6 +11,7 @@ import {
   type SupervisorClient,
 } from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
+import { deleteLeftDirectories } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import { canonicalMountPoint, detachMount, prepareMountPoint, probeMount } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
@@ -172,6 +173,8 @@ export async function bringUp(
     const known = (await supervisor.facts()).nodes.map(({ id }) => id);
     const isUpToDate = known.length === volume.nodes.length && volume.nodes.every((id) => known.includes(id));
     if (!isUpToDate) await supervisor.run({ command: 'take-nodes' });
+    // Their processes have ended by now.
+    for (const problem of deleteLeftDirectories(layout, volume)) options.steps.note(`  ${problem}`);
     await startNodes(supervisor, options.steps);
     await mountHere(supervisor, layout, volume, options);
   } catch (error) {

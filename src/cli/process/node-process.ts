@@ -6,6 +6,7 @@ import { startStorageNode } from '../../storage/storage-node.ts';
 import { asFailure } from '../failure.ts';
 import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import { nodeProcessName, type VolumeLayout } from '../volume/volume-layout.ts';
+import { diskSharers } from './disk-sharers.ts';
 import { runLongLived } from './long-running.ts';
 import { identityOf, removeProcessFile, writeProcessFile } from './process-file.ts';
 
@@ -36,7 +37,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
           volumeId: volume.volumeId,
           key: readVolumeKey(layout),
           address: { kind: 'unix', path: layout.nodeSocket(id) },
-          diskSharers: volume.nodes.length,
+          diskSharers: diskSharers(layout, volume.nodes.length),
           ...(capacityBytes === null ? {} : { capacityBytes }),
         });
         return async () => {

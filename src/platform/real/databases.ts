@@ -2,7 +2,6 @@
  * Ordered key-value stores on LevelDB, by the `level` package. The adapter's errors become MachineError: ECORRUPT, EBUSY, or EIO.
  */
 import { rm } from 'node:fs/promises';
-import { Level } from 'level';
 import { KIB, MIB } from '../../base/units.ts';
 import { type Database, type Databases, MachineError } from '../platform.ts';
 import { withMachineErrors } from './machine-error.ts';
@@ -12,6 +11,8 @@ const DEFAULT_WRITE_BUFFER_BYTES = 4 * MIB;
 
 export const realDatabases: Databases = {
   async open(path, options = {}) {
+    // Commands that open none do not wait for it.
+    const { Level } = await import('level');
     const database = new Level<Buffer, Buffer>(path, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',

@@ -3,8 +3,9 @@
  * fragments first. New segments need none of it.
  *
  * The old layout stays whole until the record names the new one (maintenance/segment-relayout.ts), so protection is never below both. Rebuilding goes first: it does
- * nothing while that is at work, nor to a segment one of whose nodes is away. What is done is in the segment table; nothing else is
- * remembered.
+ * nothing while that is at work, nor to a segment one of whose nodes is away. What lacks only width waits until no node has come or gone for a while: rebuilding makes
+ * segments narrower where no spare node is left, and a node that flaps would have them laid out each time it is back. What is done is in the segment table; nothing
+ * else is remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
@@ -34,6 +35,8 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly draining: DrainingNodes;
   /** What segments are to be; undefined: as they are. */
   readonly shape: () => Shape | undefined;
+  /** No node has come or gone for a while. */
+  readonly isSettled: () => boolean;
   /** Something more urgent is under way. */
   readonly mustWait: () => boolean;
   /** Room for both layouts of a few segments, beside what others count on. */
@@ -131,10 +134,25 @@ export class Converter {
       .sort((a, b) => shapeOf(a).parityFragments - shapeOf(b).parityFragments);
   }
 
+  /** Of those, what may be laid out now. */
+  #due(): PlaceClass[] {
+    const parity = this.#parts.shape()?.parityFragments;
+    const isSettled = this.#parts.isSettled();
+    return this.#others().filter(
+      (place) =>
+        (isSettled || shapeOf(place).parityFragments !== parity) &&
+        place.nodes.every((nodeId) => this.#isUp(nodeId)),
+    );
+  }
+
   /** Looks whether there is something to do now. */
   wake(): void {
     if (this.#closed || this.#paused || this.#working !== undefined) return;
     if (this.#others().length === 0) return;
+    if (this.#due().length === 0) {
+      this.#retryLater();
+      return;
+    }
     this.#working = this.#work().finally(() => {
       this.#working = undefined;
       if (!this.#closed) this.#retryLater();
@@ -169,8 +187,7 @@ export class Converter {
   #batch(): number[] {
     const batch: number[] = [];
     if (this.#isHeldUp()) return batch;
-    for (const place of this.#others()) {
-      if (!place.nodes.every((nodeId) => this.#isUp(nodeId))) continue;
+    for (const place of this.#due()) {
       for (const segmentId of place.segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
         if (!this.#postponed.has(segmentId)) batch.push(segmentId);
@@ -202,14 +219,16 @@ export class Converter {
     if (before === undefined) return false;
     const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
     const turn = limit.take(lengthBytes).then(() => budget.take(lengthBytes));
-    await Promise.race([turn, this.#closing]);
+    const done = await Promise.race([turn, this.#closing]);
     if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
     try {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
-      return !isSameShape(record, shape) && (await this.#layOut(record, shape, memory));
+      if (isSameShape(record, shape) || !(await this.#layOut(record, shape, memory))) return false;
+      done?.();
+      return true;
     } finally {
       claims.release(segmentId);
     }

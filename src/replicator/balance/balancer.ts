@@ -1,6 +1,7 @@
 /**
  * Moves fragments between nodes, segment by segment: off nodes that are to be emptied; then it brings segments that were written or rebuilt narrow back
- * to the width that the volume means them to have; then it moves fragments from nodes that are fuller than others to emptier ones.
+ * to the width that the volume means them to have; then it moves fragments of a segment apart that lie where they are likely to be lost together; then from nodes that
+ * are fuller than others to emptier ones.
  *
  * It gives way: rebuilding and a change of the layout go first, users have their share of the nodes' time, and no writer waits for it. Evening out and widening
  * wait until no node has come or gone for a while, so that one that flaps causes nothing. What is done is in the segment table; only settings
@@ -22,6 +23,7 @@ import { placeableShape } from '../adapt/request.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 import { type BalanceNode, type EvenMove, planEvenMoves, Uses } from './balance-plan.ts';
 import { leaveNodes, type Members, type MoveOutcome, moveOne, needed, relayOut } from './move-segment.ts';
+import { planSpreadMoves, spreadBytes } from './spread-plan.ts';
 
 export interface BalancerParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
   readonly links: NodeLinks;
@@ -162,7 +164,7 @@ export class Balancer {
     const { links } = this.#parts;
     const left = this.#drains();
     const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
-    const bytesLeft = leaving + this.#evenBytes() + this.#widenBytes();
+    const bytesLeft = leaving + this.#widenBytes() + this.#spreadBytes() + this.#evenBytes();
     const working = this.#working !== undefined;
     const holdsJournal = left.some(({ journal }) => journal);
     const blocked = leaving > 0 || holdsJournal ? this.#blockedBy() : undefined;
@@ -262,9 +264,11 @@ export class Balancer {
     if (this.#isHeldUp()) return [];
     const leaving = this.#leaving();
     if (leaving.length > 0) return leaving;
-    if (!this.#isSettled()) return [];
+    if (!this.isSettled) return [];
     const narrow = this.#segmentsOf(this.#narrow());
     if (narrow.length > 0) return narrow.map((segmentId) => ({ kind: 'widen', segmentId }));
+    const apart = this.#spreadMoves();
+    if (apart.length > 0) return apart.map((move): Task => ({ kind: 'even', ...move }));
     return this.#evenMoves().map((move): Task => ({ kind: 'even', ...move }));
   }
 
@@ -284,6 +288,16 @@ export class Balancer {
       }
     }
     return batch;
+  }
+
+  #spreadMoves(): EvenMove[] {
+    if (this.#awayIds().length > 0) return [];
+    const isExcluded = (segmentId: number) => this.#postponed.has(segmentId);
+    return planSpreadMoves(this.#live(), this.#parts.places.classes(), isExcluded, BATCH_SEGMENTS);
+  }
+
+  #spreadBytes(): number {
+    return this.#awayIds().length > 0 ? 0 : spreadBytes(this.#live(), this.#parts.places.classes());
   }
 
   #evenMoves(): EvenMove[] {
@@ -341,7 +355,7 @@ export class Balancer {
     if (before === undefined) return false;
     const lengthBytes = this.#bytesOf(task, before);
     const turn = limit.take(lengthBytes).then(() => budget.take(2 * lengthBytes));
-    await Promise.race([turn, this.#closing]);
+    const done = await Promise.race([turn, this.#closing]);
     if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
     try {
       const outcome = await this.#carryOut(task, memory);
@@ -350,6 +364,7 @@ export class Balancer {
       if (outcome !== 'moved') return false;
       this.#moved += lengthBytes;
       this.#progress.add(lengthBytes);
+      done?.();
       return true;
     } finally {
       claims.release(segmentId);
@@ -376,7 +391,8 @@ export class Balancer {
     return relayOut(parts, record, this.#members);
   }
 
-  #isSettled(): boolean {
+  /** No node has come or gone for a while, or somebody said that they are as they will be. */
+  get isSettled(): boolean {
     return this.#platform.clock.monotonicMs() >= this.#settledAtMs;
   }
 

@@ -220,6 +220,7 @@ export class Healer {
       if (!(error instanceof MetadataUnavailable)) throw error;
       this.#platform.log.warn('healing-interrupted', { why: error.message });
     }
+    this.#parts.budget.atRisk = false;
     const segments = this.#healed - before;
     if (segments > 0) this.#platform.log.info('healed', { segments, bytes: this.#progress.doneBytes });
     if (this.#closed || this.#retry !== undefined) return;
@@ -256,7 +257,7 @@ export class Healer {
     const lengthBytes = fragments * record.fragmentBlocks * BLOCK_BYTES;
     budget.atRisk = record.nodes.filter((id) => this.#isUp(id) && !isBad(id)).length <= record.dataFragments;
     await limit.take(lengthBytes);
-    await budget.take(lengthBytes);
+    const done = await budget.take(this.#movedBytes(record, fragments));
     if (this.#closed || !claims.hold(segmentId)) return false;
     try {
       const { calls, sources } = this.#parts;
@@ -271,10 +272,18 @@ export class Healer {
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
       this.#healed++;
       this.#progress.add(lengthBytes);
+      done();
       return true;
     } finally {
       claims.release(segmentId);
     }
+  }
+
+  /** Read and written: where no spare nodes are left, the whole segment is laid out anew. */
+  #movedBytes({ nodes, dataFragments, fragmentBlocks }: SegmentRecord, fragments: number): number {
+    const spare = this.#placeable().filter(({ id }) => !nodes.includes(id)).length;
+    const written = spare >= fragments ? fragments : nodes.length;
+    return (dataFragments + written) * fragmentBlocks * BLOCK_BYTES;
   }
 
   #placeable(): PlacementNode[] {

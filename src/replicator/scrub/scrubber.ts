@@ -172,9 +172,10 @@ export class Scrubber {
     if (record === undefined || record.liveBlocks === 0) return;
     const lengthBytes = record.nodes.length * record.fragmentBlocks * BLOCK_BYTES;
     await limit.take(lengthBytes);
-    await budget.take(lengthBytes);
+    const done = await budget.take(lengthBytes);
     const parts = { kernels: this.#platform.kernels, sources, memory: this.#memory };
     const scrubbed = await scrubSegment(parts, record);
+    done();
     this.#progress.add(scrubbed.bytesRead);
     this.#state = { ...this.#state, bytesRead: this.#state.bytesRead + scrubbed.bytesRead };
     if (scrubbed.bad.size > 0) await this.#repair(record, scrubbed);

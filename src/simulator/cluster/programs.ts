@@ -55,12 +55,13 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
     key: KEY,
     address: layout.nodeAddress(id),
     capacityBytes,
-    diskSharers: oneMachine ? nodes : 1,
+    diskSharers: () => (oneMachine ? nodes : 1),
   });
 }
 
 export async function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
-  const { dataFragments, parityFragments, segmentBlocks, slotCount, graceMs } = layout.shape;
+  const { dataFragments, parityFragments, segmentBlocks, slotCount } = layout.shape;
+  const { graceMs, layoutSettleMs } = layout.shape;
   const coordinator = remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY });
   const volume = await openVolume(platform, {
     coordinator,
@@ -74,6 +75,9 @@ export async function mountProgram(platform: Platform, layout: Layout, name: str
     metadataWaitMs: METADATA_WAIT_MS,
     slab: { segmentBlocks, slotCount },
     ...(graceMs === undefined ? {} : { healGraceMs: graceMs }),
+    ...(layoutSettleMs === undefined
+      ? {}
+      : { layoutPolicy: { settleMs: layoutSettleMs, quietMs: 2 * layoutSettleMs } }),
   });
   return {
     ...volume,

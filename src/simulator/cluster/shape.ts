@@ -18,6 +18,8 @@ export interface ClusterShape {
   readonly slotCount: number;
   /** How long a node is down before it is rebuilt elsewhere; absent: as always. */
   readonly graceMs?: number;
+  /** How long another layout has to be the choice before it is taken; absent: as always. */
+  readonly layoutSettleMs?: number;
 }
 
 /** Bounds that a scenario sets; what it leaves out is drawn freely. */
@@ -29,6 +31,7 @@ export interface ShapeLimits {
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
   readonly graceMs?: number;
+  readonly layoutSettleMs?: number;
 }
 
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
@@ -59,5 +62,6 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
     // A landing has room for a whole request; with few slots more, the pipeline is often full.
     slotCount: Math.ceil(REQUEST_BLOCKS / (segmentBlocks - 1)) + 3 + dice.below(6),
     ...(limits.graceMs === undefined ? {} : { graceMs: limits.graceMs }),
+    ...(limits.layoutSettleMs === undefined ? {} : { layoutSettleMs: limits.layoutSettleMs }),
   };
 }

@@ -203,14 +203,15 @@ export class SimulatedCluster implements ClusterView {
     return () => this.#mountListeners.delete(listener);
   }
 
-  /** One more of the late nodes belongs to the volume; if the coordinator is away, when it returns. */
-  join(): void {
-    assert(this.#joined < this.shape.nodes, 'a node is left to join');
+  /** One more of the late nodes belongs to the volume; if the coordinator is away, when it returns. undefined: none is left. */
+  join(): number | undefined {
+    if (this.#joined === this.shape.nodes) return undefined;
     this.#joined += 1;
     this.#world.trace.event('join', { node: this.#joined });
     const { coordinator } = this;
     // It may die under it; its next start makes up for that.
     if (coordinator !== undefined) addMember(coordinator, this.#layout, this.#joined).catch(() => undefined);
+    return this.#joined;
   }
 
   /** The node does not belong to the volume any more; if the coordinator is away, when it returns. */
@@ -236,6 +237,8 @@ export class SimulatedCluster implements ClusterView {
     this.#beingDeposed = this.#mounted;
     this.#activeName = this.#activeName === 'mount' ? 'standby' : 'mount';
     this.#world.trace.event('take-over', { by: this.#activeName });
+    // One that is still opening the volume would depose its successor, and serve nobody.
+    if (old.running === undefined) old.kill();
     // What an earlier take-over left running there is of an older reign.
     this.activeMount.kill();
     this.activeMount.start();

@@ -18,6 +18,14 @@ export interface FaultPlan {
   readonly beyondParity: boolean;
   /** Up to m nodes are lost in one moment, and nothing else until they are back for a while; nothing befalls the coordinator. */
   readonly together?: boolean;
+  /** Up to m nodes go and come back again and again, the whole time. */
+  readonly flapping?: Flapping;
+}
+
+/** How long a node is away and how long it is there: about one of these each time. */
+export interface Flapping {
+  readonly awayMs: readonly number[];
+  readonly thereMs: readonly number[];
 }
 
 /** Between these there is traffic; everybody else's links do not matter. */
@@ -55,6 +63,33 @@ export class FaultScheduler {
 
   /** Faults that begin in [fromMs, toMs), in order. */
   draw(fromMs: number, toMs: number): Fault[] {
+    const { flapping } = this.#plan;
+    if (flapping === undefined) return this.#usual(fromMs, toMs);
+    const flaps = this.#flaps(flapping, fromMs, toMs);
+    return [...flaps, ...this.#usual(fromMs, toMs)].sort((a, b) => a.atMs - b.atMs);
+  }
+
+  #flaps({ awayMs, thereMs }: Flapping, fromMs: number, toMs: number): Fault[] {
+    const dice = this.#dice;
+    const faults: Fault[] = [];
+    const left = [...this.#nodes];
+    for (let count = 1 + dice.below(this.#shape.parityFragments); count > 0; count--) {
+      const target = dice.pick(left);
+      left.splice(left.indexOf(target), 1);
+      if (!this.#budget.admits(target, fromMs, toMs - fromMs)) continue;
+      const about = (timesMs: readonly number[]) => dice.pick(timesMs) * (0.8 + 0.4 * dice.unit());
+      for (let atMs = fromMs + about(thereMs); atMs < toMs; ) {
+        const durationMs = Math.round(about(awayMs));
+        const kind = dice.pick(this.#shape.oneMachine ? PROCESS_FLAPS : FLAPS);
+        const away = { atMs: Math.round(atMs * 10) / 10, kind, target, durationMs };
+        faults.push(kind === 'cut' ? { ...away, target: MOUNT, other: target } : away);
+        atMs += durationMs + about(thereMs);
+      }
+    }
+    return faults;
+  }
+
+  #usual(fromMs: number, toMs: number): Fault[] {
     const faults: Fault[] = [];
     let atMs = fromMs;
     for (;;) {
@@ -179,6 +214,8 @@ export class FaultScheduler {
   }
 }
 
+const PROCESS_FLAPS: readonly FaultKind[] = ['crash', 'crash', 'crash', 'freeze'];
+const FLAPS: readonly FaultKind[] = [...PROCESS_FLAPS, 'power', 'cut'];
 const OF_THE_MOUNT: readonly FaultKind[] = ['crash-mount', 'take-over'];
 /** What they did stays on the disk. */
 const LASTING_KINDS: readonly FaultKind[] = ['rot', 'lost-writes', 'misdirected-writes'];

@@ -98,6 +98,10 @@ class Context implements WorkloadContext {
     this.#load.cluster.strikeOff(nodeId);
   }
 
+  join(): number | undefined {
+    return this.#load.cluster.join();
+  }
+
   mounted(): Promise<MountedFileSystem> {
     const { cluster } = this.#load;
     const { mount } = cluster;

@@ -163,6 +163,7 @@ class Run {
       meanIntervalMs: scenario.faultIntervalMs * (0.5 + dice.unit() * 2.5),
       beyondParity: scenario.allowed.beyondParity,
       ...(scenario.together === undefined ? {} : { together: scenario.together }),
+      ...(scenario.flapping === undefined ? {} : { flapping: scenario.flapping }),
     });
     this.#loadMs.forEach((loadMs, phase) => {
       for (const fault of scheduler.draw(0, loadMs)) planned.push({ ...fault, phase, index: planned.length });
@@ -193,7 +194,7 @@ class Run {
     load.stopping = false;
     load.underFaults = true;
     this.#injector.schedule(this.#faults.filter((fault) => fault.phase === phase));
-    if (phase === 0) this.#letNodesJoin(loadMs);
+    if (phase === 0 && this.#options.scenario.joinAtWill !== true) this.#letNodesJoin(loadMs);
     const ended = Promise.all(
       this.#workloads.map((workload) =>
         workload.run(load.context(workload.name, this.#dice.fork(`${workload.name} in phase ${phase}`))),

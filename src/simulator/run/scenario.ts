@@ -4,11 +4,14 @@
 import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
+import { FlapWatch } from '../workloads/flap-watch.ts';
 import { MoverWorkload } from '../workloads/mover.ts';
 import { OwnerWorkload } from '../workloads/owner.ts';
+import { ReplacerWorkload } from '../workloads/replacer.ts';
+import { ScrubWorkload } from '../workloads/scrub.ts';
 import { SteadyWorkload } from '../workloads/steady.ts';
 import { StreamWorkload } from '../workloads/stream.ts';
-import type { FaultWeights } from './fault-schedule.ts';
+import type { FaultWeights, Flapping } from './fault-schedule.ts';
 import { fillAndDelete, overwriteAll, randomPosix, reserveAndWrite, standardMix } from './load-mix.ts';
 
 export interface Scenario {
@@ -20,6 +23,10 @@ export interface Scenario {
   readonly faultIntervalMs: number;
   /** See FaultPlan. */
   readonly together?: boolean;
+  /** See FaultPlan. */
+  readonly flapping?: Flapping;
+  /** Late nodes join when a workload says so. */
+  readonly joinAtWill?: boolean;
   /** How long each phase of load lasts: at least, and how much longer at most. */
   readonly loadMs?: { readonly least: number; readonly more: number };
   readonly allowed: WorkloadContext['allowed'];
@@ -33,6 +40,9 @@ const PROCESS_FAULTS: FaultWeights = { crash: 4, freeze: 2, power: 2 };
 const NETWORK_FAULTS: FaultWeights = { cut: 2, 'cut-one-way': 2, delay: 2, loss: 2, 'half-open': 1 };
 const DISK_FAULTS: FaultWeights = { 'slow-disk': 3, 'stuck-disk': 2, 'disk-errors': 2, 'full-disk': 1 };
 const ROT_FAULTS: FaultWeights = { rot: 4, 'lost-writes': 2, 'misdirected-writes': 2, 'corrupt-database': 3 };
+
+/** Short enough for a few absences and a few changes of the layout in one phase. */
+const FLAP_TIMES = { graceMs: 400, layoutSettleMs: 2_000 };
 
 const usual = {
   shape: {},
@@ -192,6 +202,40 @@ export const scenarios: readonly Scenario[] = [
     faultIntervalMs: 1_500,
     allowed: { beyondParity: false, fullDisks: true },
     workloads: (dice) => [...standardMix(dice), new MoverWorkload(true)],
+  },
+  {
+    ...usual,
+    name: 'flap',
+    about:
+      'up to m nodes that go and come back again and again, for about as long as they are waited for: no storm',
+    shape: { minNodes: 4, maxNodes: 7, ...FLAP_TIMES },
+    // Around the grace period, and around the time after which nodes count as settled, which is the same here.
+    flapping: { awayMs: [60, 250, 400, 600, 1_500], thereMs: [100, 400, 1_500] },
+    faults: { 'crash-mount': 1, 'take-over': 0.3 },
+    faultIntervalMs: 6_000,
+    loadMs: { least: 4_000, more: 6_000 },
+    workloads: (dice) => [...standardMix(dice), new FlapWatch(FLAP_TIMES)],
+  },
+  {
+    ...usual,
+    name: 'replace',
+    about: 'nodes that are replaced by new ones while the load goes on, under faults',
+    shape: { minNodes: 5, maxNodes: 7, lateNodes: 2, capacityBytes: 12 * MIB, graceMs: 400 },
+    joinAtWill: true,
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    loadMs: { least: 3_000, more: 4_000 },
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [...standardMix(dice), new ReplacerWorkload()],
+  },
+  {
+    ...usual,
+    name: 'scrub',
+    about:
+      'flipped bits and lost writes that scrubs have to find, started, paused and slowed down, with crashes',
+    faults: { ...ROT_FAULTS, ...PROCESS_FAULTS, 'slow-disk': 1, 'take-over': 0.5 },
+    faultIntervalMs: 800,
+    workloads: (dice) => [...standardMix(dice), new ScrubWorkload()],
   },
 ];
 

@@ -56,11 +56,11 @@ export class FillWorkload implements Workload {
         await file.ready(session, directory);
         await file.verify();
       }
-      const { freeBlocks } = await session.call('statistics', {}, (one) => one.statistics());
+      const { availableBlocks } = await session.call('statistics', {}, (one) => one.statistics());
       const bytes = this.#files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       while (this.#files.length > 0) await this.#delete(session, directory);
       await session.insist('syncAll', {}, (one) => one.syncAll());
-      await this.#spaceIsBack(session, freeBlocks, bytes);
+      await this.#spaceIsBack(session, availableBlocks, bytes);
       await this.#writesAgain(session, directory);
     });
   }
@@ -111,7 +111,7 @@ export class FillWorkload implements Workload {
     const expected = freeBefore + deletedBytes / 4 / BLOCK_BYTES;
     let free = freeBefore;
     for (let waitedMs = 0; waitedMs < SPACE_BACK_MS; waitedMs += POLL_MS) {
-      free = (await session.call('statistics', {}, (one) => one.statistics())).freeBlocks;
+      free = (await session.call('statistics', {}, (one) => one.statistics())).availableBlocks;
       if (free >= expected) return;
       await session.context.sleep(POLL_MS);
     }

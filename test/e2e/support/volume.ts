@@ -3,13 +3,15 @@
  * whatever the test did to it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { StatusReport } from '../../../src/cli/status/status-report.ts';
 
 export const tartanCommand = fileURLToPath(new URL('../../../bin/tartan.js', import.meta.url));
 const COMMAND_TIMEOUT_MS = 90_000;
+const LOOK_MS = 20;
+const CALM_LOOKS = 3;
 
 export interface Outcome {
   readonly status: number | null;
@@ -21,6 +23,10 @@ export interface Outcome {
 export function killProcess(pid: number | null | undefined): void {
   if (typeof pid !== 'number' || pid <= 1) throw new Error(`there is no process ${pid} to kill`);
   process.kill(pid, 'SIGKILL');
+}
+
+function pause(durationMs: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, durationMs);
 }
 
 /** Runs `tartan`. */
@@ -117,7 +123,14 @@ export class TestVolume {
 
   /** As a power cut would: nobody gets to say a word. */
   killEverything(): void {
-    for (const pid of this.pids()) process.kill(pid, 'SIGKILL');
+    for (const pid of this.pids()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch (error) {
+        // It may have ended because another one did.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
+    }
   }
 
   /** Empties the kernel's caches, so that reads go to the nodes. */
@@ -135,12 +148,14 @@ export class TestVolume {
       .join('');
   }
 
-  /** Shows the logs of a test that failed, since they go away with it. */
+  /** Shows the logs of a test that failed, since they go away with it. Nothing is to stay, so nothing has to end in an orderly way. */
   destroy(context?: { readonly task: { readonly result?: { readonly state: string } } }): void {
     if (context?.task.result?.state === 'fail') process.stdout.write(`${this.logs()}\n`);
-    for (const pid of this.pids()) process.kill(pid, 'SIGCONT');
-    this.try('down', '--force');
-    this.killEverything();
+    // A supervisor may be starting something, and a mount a supervisor.
+    for (let calm = 0; calm < CALM_LOOKS; calm = this.pids().length === 0 ? calm + 1 : 0) {
+      this.killEverything();
+      pause(LOOK_MS);
+    }
     spawnSync('umount', ['-l', this.mountPoint], { stdio: 'ignore' });
     rmSync(this.base, { recursive: true, force: true });
   }
@@ -165,5 +180,5 @@ function isOurs(pid: number, state: string): boolean {
 }
 
 function usesDirectory(pid: number, state: string): boolean {
-  return execFileSync('readlink', [`/proc/${pid}/fd/2`], { encoding: 'utf8' }).startsWith(state);
+  return readlinkSync(`/proc/${pid}/fd/2`).startsWith(state);
 }

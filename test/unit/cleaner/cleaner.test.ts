@@ -152,3 +152,22 @@ test('segments that were closed almost empty are put together again', async () =
   await file.verify();
   expect(await freeBlocks()).toBeGreaterThan(0.3 * totalBlocks);
 }, 60_000);
+
+test('the room of a node that is away is not to be had, and not used', async () => {
+  world = await CheckWorld.open(6 * MIB, 4);
+  const { fileSystem } = world.volume!;
+  const file = await new Tracked().create('file');
+  await file.fill(200);
+  await atRest();
+  const before = await fileSystem.statistics();
+  expect(before.availableBlocks).toBe(before.freeBlocks);
+  const usedBefore = before.totalBlocks - before.freeBlocks;
+  await world.stopNode(2);
+  await expect.poll(() => world.volume!.links.links.get(2)?.state, { timeout: 10_000 }).toBe('down');
+  const away = await fileSystem.statistics();
+  expect(away.totalBlocks).toBe(before.totalBlocks);
+  expect(away.availableBlocks).toBeLessThan(0.9 * before.availableBlocks);
+  const used = away.totalBlocks - away.freeBlocks;
+  // Room is counted in whole segments.
+  expect(Math.abs(used - usedBefore)).toBeLessThan(0.1 * usedBefore);
+});

@@ -12,8 +12,14 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandFailure } from '../../../src/cli/failure.ts';
+import { diskSharers } from '../../../src/cli/process/disk-sharers.ts';
 import { registerVolume } from '../../../src/cli/supervisor/registration.ts';
-import { deleteNodeDirectory, strikeOff } from '../../../src/cli/volume/fewer-nodes.ts';
+import {
+  deleteLeftDirectories,
+  deleteNodeDirectory,
+  markLetGo,
+  strikeOff,
+} from '../../../src/cli/volume/fewer-nodes.ts';
 import { addNodes } from '../../../src/cli/volume/more-nodes.ts';
 import {
   changeVolumeFile,
@@ -141,6 +147,18 @@ describe('fewer nodes', () => {
     expect(deleteNodeDirectory(layout, 2)).toBeUndefined();
   });
 
+  test('what a removal left that was cut short is told from a directory that was prepared for a node, or kept', () => {
+    createVolume(layout, wanted);
+    addNodes(layout, () => 3);
+    for (const id of [2, 3, 4, 9]) mkdirSync(join(layout.nodeDirectory(id), 'storage'), { recursive: true });
+    markLetGo(layout, 5);
+    for (const id of [2, 4]) markLetGo(layout, id);
+    // Node 4 stays: the removal got no further.
+    for (const id of [2, 3, 5]) strikeOff(layout, id);
+    expect(deleteLeftDirectories(layout, readVolumeFile(layout))).toEqual([]);
+    expect(readdirSync(join(layout.directory, 'nodes'))).toEqual(['3', '4', '9']);
+  });
+
   test('of a link to a disk, what was on the disk and the link go', () => {
     createVolume(layout, wanted);
     const disk = join(layout.directory, 'disk');
@@ -152,6 +170,20 @@ describe('fewer nodes', () => {
     expect(readdirSync(disk)).toEqual(['lost+found']);
     expect(existsSync(layout.nodeDirectory(2))).toBe(false);
   });
+});
+
+test('nodes that are added or removed are counted among those that share a disk', () => {
+  createVolume(layout, wanted);
+  let nowMs = 0;
+  const sharers = diskSharers(layout, 3, () => nowMs);
+  expect(sharers()).toBe(3);
+  addNodes(layout, () => 2);
+  expect(sharers()).toBe(3);
+  nowMs += 1_000;
+  expect(sharers()).toBe(5);
+  writeFileSync(layout.settingsFile, 'no volume');
+  nowMs += 1_000;
+  expect(sharers()).toBe(5);
 });
 
 describe('settings of single nodes', () => {

@@ -89,6 +89,22 @@ test('registered nodes come up with what their pings say', async () => {
   expect([link.freeBytes, link.capacityBytes, link.usedBytes]).toEqual([FREE_BYTES, 9_000_000, 4_000_000]);
 });
 
+test('a node gets another label over the same connection, and whoever listens hears of it', async () => {
+  const node = new TestNode(1);
+  await register(node, 'rack-a');
+  await links.settle(5_000);
+  const { client } = links.links.get(1)!;
+  const heard: string[] = [];
+  links.onChange(({ id, domain, state }) => heard.push(`${id} ${domain} ${state}`));
+  const address = formatAddress(node.server.address);
+  await coordinator.put(coordinatorKeys.node(1), encodeRecord({ id: 1, address, domain: 'rack-b' }));
+  await eventually(() => links.links.get(1)!.domain === 'rack-b');
+  await coordinator.put(coordinatorKeys.node(1), encodeRecord({ id: 1, address }));
+  await eventually(() => links.links.get(1)!.domain === '1');
+  expect(heard).toEqual(['1 rack-b up', '1 1 up']);
+  expect(links.links.get(1)!.client).toBe(client);
+});
+
 test('settle gives up on nodes that are not there', async () => {
   const record = { id: 7, address: 'unix:/nowhere/at/all.sock' };
   await coordinator.put(coordinatorKeys.node(7), encodeRecord(record));

@@ -217,6 +217,8 @@ export class StandInWriter implements SegmentWriter {
     return 1024 * MIB;
   }
 
+  readonly lacksNodes = false;
+
   free(record: SegmentRecord): void {
     this.freed.push(record.segmentId);
     this.#store.delete(record.segmentId);

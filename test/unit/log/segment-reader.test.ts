@@ -211,6 +211,11 @@ test('a segment freed on its nodes is stale, and one without enough nodes is los
   const lost = log.read(second.segmentId, 0, 1);
   await expect(lost).rejects.toBeInstanceOf(LogUnreadable);
   await expect(lost).rejects.toMatchObject({ reason: 'lost' });
+  const told = () => log.platform.events.filter((event) => event === 'read-lost').length;
+  expect(told()).toBe(1);
+  // A file is read to its end: one line a second is enough.
+  await expect(log.read(second.segmentId, 1, 1)).rejects.toMatchObject({ reason: 'lost' });
+  expect(told()).toBe(1);
 });
 
 test('before a read is given up, nodes that are not connected are tried once more', async () => {

@@ -143,3 +143,25 @@ test('a segment with a node away is left to rebuilding, and taken when all is wh
   await world.check({ repair: true });
   await expectSound();
 });
+
+test('a node that comes back has nothing laid out wider before nodes have settled', async () => {
+  const files = await filled();
+  adapter().setTarget(1e-6);
+  await until(() => report().layout.parityFragments === 2 && isDone());
+  expect(await shapes()).toEqual(['3+2']);
+  await world.stopNode(3);
+  world.volume!.upkeep.healNow();
+  await until(() => world.volume!.upkeep.heal().degradedSegments === 0);
+  expect(await shapes()).toEqual(['2+2']);
+  await world.startNode(3);
+  await until(() => world.volume!.links.links.get(3)?.state === 'up');
+  expect(report()).toMatchObject({ state: 'waiting', layout: { dataFragments: 3 } });
+  expect(report().segmentsLeft).toBeGreaterThan(0);
+  world.volume!.upkeep.balanceNow();
+  await until(isDone);
+  expect(await shapes()).toEqual(['3+2']);
+  await expectReadable(files);
+  // What the node still held when it came back may not have been looked through yet.
+  const { findings } = await world.check({ data: true });
+  expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
+}, 60_000);

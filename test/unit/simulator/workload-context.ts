@@ -100,6 +100,7 @@ export class TestLoad {
       operate: (mount, what, _fields, run) => load.#operate(mount as Mount, what, run),
       sleep: (delayMs) => load.#sleep(delayMs),
       strikeOff: () => undefined,
+      join: () => undefined,
     };
   }
 
