@@ -15,13 +15,12 @@ import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
 import { isSameShape } from '../../log/target-shape.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
+import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
-import { Progress } from '../../maintenance/progress.ts';
-import { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
-import { MetadataUnavailable } from '../../metadata/metadata.ts';
-import type { Platform, Timer } from '../../platform/platform.ts';
+import type { Platform } from '../../platform/platform.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 
 export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
@@ -59,28 +58,26 @@ const ROTATIONS = 2 ** 16;
 export class Converter {
   readonly #platform: Platform;
   readonly #parts: ConverterParts;
-  readonly #memories: RepairMemory[];
-  readonly #progress: Progress;
+  readonly #work: BackgroundWork<number>;
   readonly #unsubscribe: () => void;
-  /** Not to be tried again until the next retry. */
-  readonly #postponed = new Set<number>();
   #paused: boolean;
   #lacksRoom = false;
-  #working: Promise<void> | undefined;
-  #retry: Timer | undefined;
-  #closed = false;
-  #endWaiting: () => void = () => undefined;
-  /** Nobody waits for a turn any longer. */
-  readonly #closing = new Promise<void>((resolve) => {
-    this.#endWaiting = resolve;
-  });
 
   constructor(platform: Platform, parts: ConverterParts, paused: boolean) {
     this.#platform = platform;
     this.#parts = parts;
     this.#paused = paused;
-    this.#progress = new Progress(platform.clock);
-    this.#memories = Array.from({ length: WORKERS }, () => new RepairMemory(platform.memory));
+    this.#work = new BackgroundWork(platform, {
+      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      isNeeded: () => this.#isNeeded(),
+      isHeldUp: () => this.#isHeldUp(),
+      batch: () => this.#batch(),
+      carryOut: (segmentId, memory) => this.#convert(segmentId, memory),
+      segmentOf: (segmentId) => segmentId,
+      retryInMs: () => (this.#isNeeded() ? RETRY_MS : undefined),
+      onEnd: (segments) => this.#log(segments),
+      onInterrupted: ({ message }) => platform.log.warn('laying-out-anew-interrupted', { why: message }),
+    });
     this.#unsubscribe = parts.links.onChange(() => this.wake());
   }
 
@@ -90,26 +87,25 @@ export class Converter {
   }
 
   get isWorking(): boolean {
-    return this.#working !== undefined;
+    return this.#work.isRunning;
   }
 
   status(): ConverterStatus {
     const { segments, bytes: leftBytes } = this.#left();
-    const working = this.#working !== undefined;
     return {
       state: this.#state(segments),
       segmentsLeft: segments,
       leftBytes,
-      doneBytes: this.#progress.doneBytes,
-      bytesPerSecond: working ? this.#progress.bytesPerSecond : 0,
-      secondsLeft: working ? (this.#progress.secondsLeft(leftBytes) ?? null) : null,
+      doneBytes: this.#work.progress.doneBytes,
+      bytesPerSecond: this.#work.bytesPerSecond,
+      secondsLeft: this.#work.secondsLeft(leftBytes),
     };
   }
 
   #state(segments: number): ConverterStatus['state'] {
     if (segments === 0) return 'idle';
     if (this.#paused) return 'paused';
-    if (this.#working !== undefined) return 'running';
+    if (this.#work.isRunning) return 'running';
     return this.#lacksRoom ? 'stuck' : 'waiting';
   }
 
@@ -133,47 +129,25 @@ export class Converter {
 
   /** Looks whether there is something to do now. */
   wake(): void {
-    if (this.#closed || this.#paused || this.#working !== undefined) return;
-    if (this.#others().length === 0) return;
-    this.#working = this.#work().finally(() => {
-      this.#working = undefined;
-      if (!this.#closed) this.#retryLater();
-    });
+    this.#work.wake();
   }
 
-  #retryLater(): void {
-    this.#retry?.cancel();
-    this.#retry = this.#platform.timers.after(RETRY_MS, () => {
-      this.#postponed.clear();
-      this.wake();
-    });
+  #isNeeded(): boolean {
+    return !this.#paused && this.#others().length > 0;
   }
 
-  async #work(): Promise<void> {
-    this.#progress.restart();
-    let segments = 0;
-    try {
-      for (;;) {
-        const queue = this.#batch();
-        if (queue.length === 0) break;
-        const done = await Promise.all(this.#memories.map((memory) => this.#take(queue, memory)));
-        segments += done.reduce((sum, count) => sum + count, 0);
-      }
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#platform.log.warn('laying-out-anew-interrupted', { why: error.message });
-    }
-    if (segments > 0) this.#platform.log.info('laid-out-anew', { segments, bytes: this.#progress.doneBytes });
+  #log(segments: number): void {
+    const bytes = this.#work.progress.doneBytes;
+    if (segments > 0) this.#platform.log.info('laid-out-anew', { segments, bytes });
   }
 
   #batch(): number[] {
     const batch: number[] = [];
-    if (this.#isHeldUp()) return batch;
     for (const place of this.#others()) {
       if (!place.nodes.every((nodeId) => this.#isUp(nodeId))) continue;
       for (const segmentId of place.segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
-        if (!this.#postponed.has(segmentId)) batch.push(segmentId);
+        if (!this.#work.isPostponed(segmentId)) batch.push(segmentId);
       }
     }
     return batch;
@@ -181,38 +155,23 @@ export class Converter {
 
   #isHeldUp(): boolean {
     this.#lacksRoom = !this.#parts.hasRoom();
-    return this.#closed || this.#paused || this.#lacksRoom || this.#parts.mustWait();
-  }
-
-  /** Returns how many were done. */
-  async #take(queue: number[], memory: RepairMemory): Promise<number> {
-    for (let done = 0; ; ) {
-      if (this.#isHeldUp()) return done;
-      const segmentId = queue.shift();
-      if (segmentId === undefined) return done;
-      if (await this.#convert(segmentId, memory)) done++;
-      else this.#postponed.add(segmentId);
-    }
+    return this.#paused || this.#lacksRoom || this.#parts.mustWait();
   }
 
   /** False: not now. */
   async #convert(segmentId: number, memory: RepairMemory): Promise<boolean> {
-    const { metadata, claims, budget, limit } = this.#parts;
+    const { metadata } = this.#parts;
     const before = metadata.segment(segmentId);
     if (before === undefined) return false;
     const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
-    const turn = limit.take(lengthBytes).then(() => budget.take(lengthBytes));
-    await Promise.race([turn, this.#closing]);
-    if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
-    try {
+    if (!(await this.#work.turn(lengthBytes))) return false;
+    return this.#work.claimed(segmentId, async () => {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
       return !isSameShape(record, shape) && (await this.#layOut(record, shape, memory));
-    } finally {
-      claims.release(segmentId);
-    }
+    });
   }
 
   async #layOut(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
@@ -229,7 +188,7 @@ export class Converter {
     const { nodes } = layout;
     const outcome = await layOutAnew(parts, { record, bad: new Set(), nodes, parityFragments });
     if (outcome !== 'moved') return false;
-    this.#progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
+    this.#work.progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
     return true;
   }
 
@@ -238,11 +197,8 @@ export class Converter {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#endWaiting();
     this.#unsubscribe();
-    this.#retry?.cancel();
-    await this.#working;
+    await this.#work.close();
   }
 }
 
