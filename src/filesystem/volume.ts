@@ -26,6 +26,7 @@ import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
 import { loadBalanceSettings } from '../replicator/balance/drain-settings.ts';
+import type { PlanPolicy } from '../replicator/plan/contract.ts';
 import { DEFAULT_GRACE_MS, Upkeep } from '../replicator/upkeep.ts';
 import type { FileSystem } from './file-system.ts';
 import { createFileSystem } from './tartan-file-system.ts';
@@ -55,6 +56,8 @@ export interface VolumeOptions {
   readonly slab?: WriteSlabOptions;
   /** How long a node is down before it is rebuilt elsewhere, unless somebody set it. */
   readonly healGraceMs?: number;
+  /** Instead of the planner's defaults. */
+  readonly planPolicy?: Partial<PlanPolicy>;
   /** Called when a phase of the opening begins. */
   readonly onPhase?: (phase: string) => void;
 }
@@ -195,6 +198,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
     room: { headroom: () => cleaner.space.spareRoom() },
+    ...(options.planPolicy === undefined ? {} : { planPolicy: options.planPolicy }),
   });
   void upkeep.start();
   return {

@@ -45,6 +45,7 @@ import {
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
+import type { PlanPolicy } from './plan/contract.ts';
 import { SavedState } from './saved-state.ts';
 import { Scrubber, type ScrubStatus } from './scrub/scrubber.ts';
 
@@ -65,6 +66,8 @@ export interface UpkeepParts {
   readonly room: { headroom(): { readonly blocks: number; readonly beginBlocks: number } };
   /** Unless somebody set it: how long a node is down before it counts as gone. */
   readonly graceMs: number;
+  /** Instead of the planner's defaults. */
+  readonly planPolicy?: Partial<PlanPolicy>;
 }
 
 export interface HealReport extends HealStatus, Omit<HealSettings, 'givenUp'> {
@@ -167,7 +170,9 @@ export class Upkeep {
         isGone: (nodeId) => this.#healer.isGone(nodeId),
         mustWait: () => this.#healer.status().state === 'running',
         hasRoom: () => this.#hasRoom(),
+        onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
         save: (state) => this.#saved.save('availability', encodeAvailabilityState(state)),
+        ...(parts.planPolicy === undefined ? {} : { policy: parts.planPolicy }),
       },
       this.#saved.load('availability', decodeAvailabilityState) ?? NO_AVAILABILITY,
     );

@@ -1,15 +1,15 @@
 /**
- * Brings segments into the shape that was chosen for the volume: those that have another one are laid out anew in their place, with the fewest parity
- * fragments first. New segments need none of it.
+ * Brings segments into the shape that was chosen for the volume, those with the fewest parity fragments first: where only the parity differs, fragments are added
+ * or dropped (maintenance/parity-change.ts); others, and those that no node takes one more fragment of, are laid out anew in their place
+ * (maintenance/segment-relayout.ts). New segments need none of it.
  *
- * The old layout stays whole until the record names the new one (maintenance/segment-relayout.ts), so protection is never below both. Rebuilding goes first: it does
- * nothing while that is at work, nor to a segment one of whose nodes is away. What is done is in the segment table; nothing else is
- * remembered.
+ * Either way protection is never below both. Rebuilding goes first: it does nothing while that is at work, nor to a segment one of whose nodes is away. What is
+ * done is in the segment table; nothing else is remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
-import { placeSegment } from '../../cluster/placement.ts';
+import { extendSegment, placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
@@ -18,6 +18,7 @@ import { storedFragmentBytes } from '../../log/writable-nodes.ts';
 import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
+import { addParity, dropParity, type ParityOutcome } from '../../maintenance/parity-change.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 import type { Platform } from '../../platform/platform.ts';
@@ -37,6 +38,7 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly mustWait: () => boolean;
   /** Room for both layouts of a few segments, beside what others count on. */
   readonly hasRoom: () => boolean;
+  readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
 }
 
 export interface ConverterStatus {
@@ -70,7 +72,7 @@ export class Converter {
     this.#work = new BackgroundWork(platform, {
       ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
       isNeeded: () => this.#isNeeded(),
-      isHeldUp: () => this.#isHeldUp(),
+      isHeldUp: () => this.#paused || parts.mustWait(),
       batch: () => this.#batch(),
       carryOut: (segmentId, memory) => this.#convert(segmentId, memory),
       segmentOf: (segmentId) => segmentId,
@@ -143,8 +145,11 @@ export class Converter {
 
   #batch(): number[] {
     const batch: number[] = [];
+    const shape = this.#parts.shape();
+    this.#lacksRoom = false;
     for (const place of this.#others()) {
       if (!place.nodes.every((nodeId) => this.#isUp(nodeId))) continue;
+      if (!this.#fits(shapeOf(place), shape!)) continue;
       for (const segmentId of place.segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
         if (!this.#work.isPostponed(segmentId)) batch.push(segmentId);
@@ -153,30 +158,77 @@ export class Converter {
     return batch;
   }
 
-  #isHeldUp(): boolean {
-    this.#lacksRoom = !this.#parts.hasRoom();
-    return this.#paused || this.#lacksRoom || this.#parts.mustWait();
+  /** Dropping parity takes no room, and gives some. */
+  #fits(from: Shape, to: Shape): boolean {
+    if (isDrop(from, to) || this.#parts.hasRoom()) return true;
+    this.#lacksRoom = true;
+    return false;
   }
 
   /** False: not now. */
   async #convert(segmentId: number, memory: RepairMemory): Promise<boolean> {
     const { metadata } = this.#parts;
     const before = metadata.segment(segmentId);
-    if (before === undefined) return false;
-    const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
-    if (!(await this.#work.turn(lengthBytes))) return false;
+    const wanted = this.#parts.shape();
+    if (before === undefined || wanted === undefined) return false;
+    if (!(await this.#work.turn(movedBytes(before, wanted)))) return false;
     return this.#work.claimed(segmentId, async () => {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
-      return !isSameShape(record, shape) && (await this.#layOut(record, shape, memory));
+      if (isSameShape(record, shape) || !this.#fits(record, shape)) return false;
+      if (!(await this.#reshape(record, shape, memory))) return false;
+      this.#work.progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
+      return true;
     });
   }
 
-  async #layOut(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
-    const { links, draining, metadata, calls, sources, claims } = this.#parts;
+  async #reshape(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
+    const { metadata, calls, sources, claims } = this.#parts;
     const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
+    if (record.dataFragments === shape.dataFragments) {
+      const outcome = await this.#changeParity(parts, record, shape.parityFragments);
+      if (outcome !== 'refused') return outcome === 'changed';
+    }
+    return this.#layOut(parts, record, shape);
+  }
+
+  async #changeParity(
+    parts: RepairParts,
+    record: SegmentRecord,
+    parityFragments: number,
+  ): Promise<ParityOutcome> {
+    const damaged = new Set<number>();
+    const outcome =
+      parityFragments < record.parityFragments
+        ? await dropParity(parts, record, parityFragments, damaged)
+        : await addParity(parts, {
+            ...{ record, parityFragments, damaged },
+            nextNode: (nodes, refused) => this.#nextNode(record, { nodes, refused, parityFragments }),
+          });
+    const now = parts.metadata.segment(record.segmentId);
+    if (now === undefined) return outcome;
+    for (const position of damaged) this.#parts.onDamage(now, record.nodes[position]!);
+    return outcome;
+  }
+
+  #nextNode(
+    { dataFragments, fragmentBlocks }: SegmentRecord,
+    so: { nodes: readonly number[]; refused: ReadonlySet<number>; parityFragments: number },
+  ): number | undefined {
+    const { links, draining } = this.#parts;
+    const up = upNodes(links);
+    const takers = new Set(draining.placeable(up, so.parityFragments).map(({ id }) => id));
+    const width = dataFragments + so.parityFragments;
+    return extendSegment(up, {
+      ...{ nodes: so.nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
+      canTake: (nodeId) => takers.has(nodeId) && !so.refused.has(nodeId),
+    });
+  }
+
+  async #layOut(parts: RepairParts, record: SegmentRecord, shape: Shape): Promise<boolean> {
+    const { links, draining } = this.#parts;
     const blocks = record.dataBlocks + record.summaryBlocks;
     const { dataFragments, parityFragments } = shape;
     const layout = placeSegment(draining.placeable(upNodes(links), parityFragments), {
@@ -187,9 +239,7 @@ export class Converter {
     if (layout === undefined || layout.dataFragments !== dataFragments) return false;
     const { nodes } = layout;
     const outcome = await layOutAnew(parts, { record, bad: new Set(), nodes, parityFragments });
-    if (outcome !== 'moved') return false;
-    this.#work.progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
-    return true;
+    return outcome === 'moved';
   }
 
   #isUp(nodeId: number): boolean {
@@ -200,6 +250,20 @@ export class Converter {
     this.#unsubscribe();
     await this.#work.close();
   }
+}
+
+function isDrop(from: Shape, to: Shape): boolean {
+  return from.dataFragments === to.dataFragments && from.parityFragments > to.parityFragments;
+}
+
+/** Read and written: what the turn is for. */
+function movedBytes({ dataFragments, parityFragments, fragmentBlocks }: SegmentRecord, to: Shape): number {
+  if (isDrop({ dataFragments, parityFragments }, to)) return 0;
+  const written =
+    dataFragments === to.dataFragments
+      ? to.parityFragments - parityFragments
+      : dataFragments * (1 + to.parityFragments / to.dataFragments);
+  return (dataFragments + Math.max(0, written)) * fragmentBlocks * BLOCK_BYTES;
 }
 
 function shapeOf({ nodes, dataFragments }: PlaceClass): Shape {

@@ -60,7 +60,7 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
 }
 
 export async function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
-  const { dataFragments, parityFragments, segmentBlocks, slotCount, graceMs } = layout.shape;
+  const { dataFragments, parityFragments, segmentBlocks, slotCount, graceMs, spaceWeight } = layout.shape;
   const coordinator = remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY });
   const volume = await openVolume(platform, {
     coordinator,
@@ -74,6 +74,7 @@ export async function mountProgram(platform: Platform, layout: Layout, name: str
     metadataWaitMs: METADATA_WAIT_MS,
     slab: { segmentBlocks, slotCount },
     ...(graceMs === undefined ? {} : { healGraceMs: graceMs }),
+    ...(spaceWeight === undefined ? {} : { planPolicy: { spaceWeight } }),
   });
   return {
     ...volume,

@@ -18,6 +18,8 @@ export interface ClusterShape {
   readonly slotCount: number;
   /** How long a node is down before it is rebuilt elsewhere; absent: as always. */
   readonly graceMs?: number;
+  /** What room is worth to the planner; absent: as always. */
+  readonly spaceWeight?: number;
 }
 
 /** Bounds that a scenario sets; what it leaves out is drawn freely. */
@@ -29,6 +31,8 @@ export interface ShapeLimits {
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
   readonly graceMs?: number;
+  /** One of them: where room is worth little, nothing is laid out anew if adding or dropping parity does. */
+  readonly spaceWeights?: readonly (number | undefined)[];
 }
 
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
@@ -48,6 +52,7 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const widest = nodes - lateNodes - parityFragments;
   const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
   const segmentBlocks = dice.pick([24, 40, 60, 96]);
+  const spaceWeight = limits.spaceWeights === undefined ? undefined : dice.pick(limits.spaceWeights);
   return {
     nodes,
     lateNodes,
@@ -59,5 +64,6 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
     // A landing has room for a whole request; with few slots more, the pipeline is often full.
     slotCount: Math.ceil(REQUEST_BLOCKS / (segmentBlocks - 1)) + 3 + dice.below(6),
     ...(limits.graceMs === undefined ? {} : { graceMs: limits.graceMs }),
+    ...(spaceWeight === undefined ? {} : { spaceWeight }),
   };
 }
