@@ -120,6 +120,37 @@ export function replaceNodes(
   return nodes.map((id) => (failed.has(id) ? chosen.shift()!.id : id));
 }
 
+/** A segment that is to have one fragment more. */
+export interface Extension {
+  /** Those that hold it. */
+  readonly nodes: readonly number[];
+  /** How many it will have in the end. */
+  readonly width: number;
+  readonly fragmentBytes: number;
+  readonly canTake: (nodeId: number) => boolean;
+}
+
+/**
+ * The node for one fragment more of a segment that stays as it is: of a stripe group that holds the others, if there is one. undefined: none can take it, or
+ * a failure domain would hold two fragments of the segment though there are as many domains as fragments.
+ */
+export function extendSegment(live: readonly PlacementNode[], extension: Extension): number | undefined {
+  const { nodes, width, fragmentBytes, canTake } = extension;
+  const usable = live.filter(({ id, freeBytes }) => nodes.includes(id) || freeBytes >= fragmentBytes);
+  const kept = usable.filter(({ id }) => nodes.includes(id));
+  if (kept.length < nodes.length || usable.length < width) return undefined;
+  const taken = new Set(kept.map(({ domain }) => domain));
+  const isSpread = new Set(usable.map(({ domain }) => domain)).size >= width;
+  if (isSpread && taken.size < kept.length) return undefined;
+  const candidates = usable.filter(
+    ({ id, domain }) => !nodes.includes(id) && canTake(id) && !(isSpread && taken.has(domain)),
+  );
+  const groups = stripeGroups(usable, width).map((group) => group.map((at) => usable[at]!));
+  const own = groups.filter((group) => kept.every((node) => group.includes(node))).flat();
+  const within = candidates.filter((node) => own.includes(node));
+  return takeSpread(within.length > 0 ? within : candidates, kept, 1)[0]?.id;
+}
+
 /**
  * The journal's members: those of `current` that live stay, in order; others fill up to `size`. Fewer than `size` when fewer live.
  */

@@ -2,8 +2,10 @@
  * The segment table from the disks alone: walks the lists of all nodes that answer, in step, and puts the fragments of each segment together
  * again, with its summary. For when the metadata is lost, and to check it against.
  *
- * What it tells is what lies there: segments whose commit never happened, or whose last block died, look like others. Memory does
- * not grow with the volume: one page of each node's list, one segment.
+ * What it tells is what lies there: segments whose commit never happened, or whose last block died, look like others. A segment has as much parity as any of
+ * its headers says: fragments of one generation and the same lengths are made of the same data, so one whose addition was never committed
+ * is as good as others, and one that was dropped is missing, which rebuilding mends. Memory does not grow with the volume: one page of each
+ * node's list, one segment.
  */
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
@@ -42,8 +44,14 @@ interface ReadableLayout {
 
 /** Where the fragments of one layout of a segment were found. */
 interface Layout extends ReadableLayout {
+  /** Of the fragment that knows of the most parity. */
   readonly description: FragmentDescription;
   readonly nodes: ReadonlyMap<number, number>;
+}
+
+interface FoundFragment {
+  readonly description: FragmentDescription;
+  readonly walk: NodeWalk;
 }
 
 /**
@@ -126,24 +134,45 @@ export class NodeWalk {
 async function newestReadable(
   found: readonly { fragment: ListedFragment; walk: NodeWalk }[],
 ): Promise<Layout | undefined> {
-  const generations = [...new Set(found.map(({ fragment }) => fragment.generation))].sort((a, b) => b - a);
-  let newest: Layout | undefined;
-  for (const generation of generations) {
-    const holders = new Map<number, RpcClient>();
-    const nodes = new Map<number, number>();
-    let description: FragmentDescription | undefined;
-    for (const { fragment, walk } of found) {
-      if (fragment.generation !== generation) continue;
-      holders.set(fragment.position, walk.client);
-      nodes.set(fragment.position, walk.nodeId);
-      description ??= await describe(walk.client, fragment);
-    }
+  const byLayout = new Map<string, FoundFragment[]>();
+  for (const { fragment, walk } of found) {
+    const description = await describe(walk.client, fragment);
     if (description === undefined) continue;
-    const layout = { description, holders, nodes };
-    if (holders.size >= description.dataFragments) return layout;
-    newest ??= layout;
+    const key = layoutKey(description);
+    const known = byLayout.get(key);
+    if (known === undefined) byLayout.set(key, [{ description, walk }]);
+    else known.push({ description, walk });
   }
-  return newest;
+  const layouts = [...byLayout.values()]
+    .map(layoutOf)
+    .sort((a, b) => b.description.generation - a.description.generation || b.holders.size - a.holders.size);
+  return layouts.find(({ description, holders }) => holders.size >= description.dataFragments) ?? layouts[0];
+}
+
+/** Fragments with the same are of one layout, however much parity there was when each was written. */
+function layoutKey(description: FragmentDescription): string {
+  const { generation, dataFragments, fragmentBlocks, dataBlocks, summaryBlocks } = description;
+  return `${generation}/${dataFragments}/${fragmentBlocks}/${dataBlocks}/${summaryBlocks}`;
+}
+
+function layoutOf(fragments: readonly FoundFragment[]): Layout {
+  const holders = new Map<number, RpcClient>();
+  const nodes = new Map<number, number>();
+  const taken = new Set<number>();
+  const inOrder = [...fragments].sort((a, b) => a.description.position - b.description.position);
+  for (const { description, walk } of inOrder) {
+    // What was left over from a crash may be there twice, or beside another one: a node stands once in a record.
+    if (nodes.has(description.position) || taken.has(walk.nodeId)) continue;
+    holders.set(description.position, walk.client);
+    nodes.set(description.position, walk.nodeId);
+    taken.add(walk.nodeId);
+  }
+  const [first, ...others] = fragments.map(({ description }) => description);
+  const description = others.reduce(
+    (most, each) => (each.parityFragments > most.parityFragments ? each : most),
+    first!,
+  );
+  return { description, holders, nodes };
 }
 
 async function describe(

@@ -9,7 +9,11 @@
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { segmentKey } from '../format/metadata-keys.ts';
-import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import {
+  encodeSegmentRecord,
+  isConsistentSegmentRecord,
+  type SegmentRecord,
+} from '../format/segment-record.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -152,33 +156,31 @@ export async function storeFragment(
     return 'refused';
   }
   if (nodeId === holder) return (await holds(parts, stored)) ? 'restored' : 'refused';
+  if (changeRecord(parts, record, (now) => ({ ...now, nodes }))) return 'moved';
   const name = { segmentId: shape.segmentId, position, generation: shape.generation };
-  if (!moved(parts, record.nodes, stored)) {
-    await calls.free(nodeId, term, [name], parts.claims);
-    return 'outdated';
-  }
-  return 'moved';
+  await calls.free(nodeId, term, [name], parts.claims);
+  return 'outdated';
 }
 
-/** The record names another node. Only if it says what it said before, and is needed. */
-function moved(
+/** The record says something else from now on. False: it does not say what it said before, or nothing in the segment is needed any more. */
+export function changeRecord(
   { metadata, platform }: RepairParts,
-  before: readonly number[],
-  { record: old, position, nodeId }: Stored,
+  before: SegmentRecord,
+  change: (record: SegmentRecord) => SegmentRecord,
 ): boolean {
-  const { segmentId } = old;
+  const { segmentId } = before;
   return metadata.repair((redo, state) => {
     const record = state.segments.records.get(segmentId);
-    if (record === undefined || record.liveBlocks === 0 || record.generation !== old.generation) return false;
-    if (!sameNodes(record.nodes, before)) return false;
-    const nodes = record.nodes.map((node, index) => (index === position ? nodeId : node));
-    assert(new Set(nodes).size === nodes.length, 'no node holds two fragments of a segment');
-    redo.setRecord(segmentKey(segmentId), encodeSegmentRecord({ ...record, nodes }, platform.kernels.crc32c));
+    if (record === undefined || record.liveBlocks === 0) return false;
+    if (record.generation !== before.generation || !sameNodes(record.nodes, before.nodes)) return false;
+    const changed = change(record);
+    assert(isConsistentSegmentRecord(changed), 'the numbers of a record fit each other');
+    redo.setRecord(segmentKey(segmentId), encodeSegmentRecord(changed, platform.kernels.crc32c));
     return true;
   });
 }
 
-export function sameNodes(a: readonly number[], b: readonly number[]): boolean {
+function sameNodes(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((node, index) => node === b[index]);
 }
 

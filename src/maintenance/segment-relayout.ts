@@ -8,10 +8,9 @@
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
-import { segmentKey } from '../format/metadata-keys.ts';
-import { encodeSegmentRecord, type SegmentRecord } from '../format/segment-record.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
 import { fragmentBlocksFor } from '../log/segment-layout.ts';
-import { freeOld, type RepairOutcome, type RepairParts, readStrip, sameNodes } from './fragment-repair.ts';
+import { changeRecord, freeOld, type RepairOutcome, type RepairParts, readStrip } from './fragment-repair.ts';
 import { STRIP_BLOCKS } from './repair-memory.ts';
 import { payloadBytes } from './segment-source.ts';
 
@@ -51,11 +50,13 @@ export async function layOutAnew(
     if (generation > MAX_GENERATION) return 'refused';
     const outcome = await put(parts, { ...made, generation }, pieces);
     if (outcome === 'ok') {
-      const change = await changed(parts, record, { ...made, generation });
-      if (change === 'moved') await freeOld(parts, record, [...record.nodes.keys()]);
-      return change;
+      if (changeRecord(parts, record, ({ liveBlocks }) => ({ ...made, generation, liveBlocks }))) {
+        await freeOld(parts, record, [...record.nodes.keys()]);
+        return 'moved';
+      }
     }
     await freeLayout(parts, { ...made, generation });
+    if (outcome === 'ok') return 'outdated';
     if (outcome === 'unreachable') return 'refused';
   }
   return 'refused';
@@ -152,30 +153,6 @@ async function put(
   );
   if (outcomes.every((outcome) => outcome === 'ok')) return 'ok';
   return outcomes.includes('refused') ? 'refused' : 'unreachable';
-}
-
-/** Only if the record still says what it said, and something in the segment is needed. */
-async function changed(
-  parts: RepairParts,
-  before: SegmentRecord,
-  made: SegmentRecord,
-): Promise<'moved' | 'outdated'> {
-  const { metadata, platform } = parts;
-  const { segmentId } = before;
-  const isDone = metadata.repair((redo, state) => {
-    const record = state.segments.records.get(segmentId);
-    if (record === undefined || record.liveBlocks === 0) return false;
-    if (record.generation !== before.generation || !sameNodes(record.nodes, before.nodes)) return false;
-    const { liveBlocks } = record;
-    redo.setRecord(
-      segmentKey(segmentId),
-      encodeSegmentRecord({ ...made, liveBlocks }, platform.kernels.crc32c),
-    );
-    return true;
-  });
-  if (isDone) return 'moved';
-  await freeLayout(parts, made);
-  return 'outdated';
 }
 
 /** What is not told now is found as orphans. */

@@ -121,13 +121,12 @@ export class SegmentSource {
   }
 }
 
-/** The header says what the segment's record says. */
+/** The header says what the segment's record says. How much parity there was when it was written does not matter: the record rules. */
 export function fits(record: SegmentRecord, position: number, found: FragmentDescription): boolean {
   return (
     found.segmentId === record.segmentId &&
     found.position === position &&
     found.dataFragments === record.dataFragments &&
-    found.parityFragments === record.parityFragments &&
     found.fragmentBlocks === record.fragmentBlocks &&
     found.dataBlocks === record.dataBlocks &&
     found.summaryBlocks === record.summaryBlocks

@@ -171,6 +171,7 @@ export class Upkeep {
         mustWait: () => this.#healer.status().state === 'running',
         hasRoom: () => this.#hasRoom(),
         isSettled: () => this.#balancer.isSettled,
+        onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
         save: (state) => this.#saved.save('availability', encodeAvailabilityState(state)),
         ...(parts.layoutPolicy === undefined ? {} : { policy: parts.layoutPolicy }),
       },

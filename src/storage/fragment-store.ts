@@ -557,11 +557,10 @@ function placeOf({ fileId, headerOffset }: IndexedFragment): string {
   return `${fileId}/${headerOffset}`;
 }
 
-/** Who holds the others, and who wrote it, may differ. */
+/** Who holds the others, how much parity there is among them, and who wrote it, may differ. */
 function isSameFragment(held: FragmentDescription, put: FragmentDescription): boolean {
   return (
     held.dataFragments === put.dataFragments &&
-    held.parityFragments === put.parityFragments &&
     held.fragmentBlocks === put.fragmentBlocks &&
     held.dataBlocks === put.dataBlocks &&
     held.summaryBlocks === put.summaryBlocks &&

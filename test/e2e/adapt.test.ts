@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
+import type { Explanation } from '../../src/cli/supervisor/control-messages.ts';
 import type { AvailabilityReport } from '../../src/replicator/adapt/adapter.ts';
 import { startFio } from './support/fio.ts';
-import { killProcess, TestVolume } from './support/volume.ts';
+import { killProcess, TestVolume, tartan } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -21,6 +22,52 @@ const flags = [
 function json<T>(...args: string[]): T {
   return JSON.parse(volume!.run(...args, '--json')) as T;
 }
+
+/** The nodes of each segment of the file, in the order of its fragments. */
+function places(): Map<number, readonly number[]> {
+  const { stdout } = tartan('explain', volume!.path('data'), '--json');
+  const { segments } = JSON.parse(stdout) as Explanation;
+  return new Map(
+    segments
+      .filter(({ journaledOn }) => journaledOn === null)
+      .map(({ segmentId, nodes }) => [segmentId, nodes]),
+  );
+}
+
+test('parity is added to segments where they are, and dropped again', async () => {
+  volume = TestVolume.up({ nodes: 5, parity: 1, capacity: '200M' });
+  const data = [...flags.filter((flag) => !flag.startsWith('--size')), '--size=96m'];
+  await startFio(volume.mountPoint, ...data).finished;
+  volume.run('node', 'add');
+  volume.run('rebalance', 'start');
+  volume.run('wait', 'balanced', '--timeout', '60s');
+  const before = places();
+  volume.run('availability', 'target', '99.9999');
+  volume.run('wait', 'adapted', '--timeout', '60s');
+  const layout = () => json<AvailabilityReport>('availability', 'status').layout;
+  expect(layout()).toEqual({ dataFragments: 4, parityFragments: 2 });
+  const added = places();
+  for (const [segmentId, nodes] of before) {
+    expect(added.get(segmentId)!.slice(0, 5)).toEqual(nodes);
+    expect(added.get(segmentId)).toHaveLength(6);
+  }
+  volume.run('heal', 'pause');
+  const lost = [1, 6];
+  for (const id of lost) killProcess(volume.nodePid(id));
+  volume.dropCaches();
+  await startFio(volume.mountPoint, ...data, '--verify_only=1').finished;
+  for (const id of lost) volume.run('node', 'start', `${id}`);
+  volume.run('heal', 'resume');
+  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('availability', 'target', '99');
+  volume.run('wait', 'adapted', '--timeout', '60s');
+  expect(layout()).toEqual({ dataFragments: 4, parityFragments: 1 });
+  for (const [segmentId, nodes] of before) expect(places().get(segmentId)).toEqual(nodes);
+  expect(json<{ exitCode: number }>('fsck', '--data').exitCode).toBe(0);
+  killProcess(volume.nodePid(3));
+  volume.dropCaches();
+  await startFio(volume.mountPoint, ...data, '--verify_only=1').finished;
+});
 
 test('a target that needs one parity more is carried out, and two nodes may be lost then', async () => {
   volume = TestVolume.up({ nodes: 5, parity: 1 });

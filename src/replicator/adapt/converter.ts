@@ -1,28 +1,28 @@
 /**
- * Brings segments into the shape that was chosen for the volume: those that have another one are laid out anew in their place, with the fewest parity
- * fragments first. New segments need none of it.
+ * Brings segments into the shape that was chosen for the volume, those with the fewest parity fragments first: where only the parity differs, fragments are added
+ * or dropped (maintenance/parity-change.ts); others, and those that no node takes one more fragment of, are laid out anew in their place
+ * (maintenance/segment-relayout.ts). New segments need none of it.
  *
- * The old layout stays whole until the record names the new one (maintenance/segment-relayout.ts), so protection is never below both. Rebuilding goes first: it does
- * nothing while that is at work, nor to a segment one of whose nodes is away. What lacks only width waits until no node has come or gone for a while: rebuilding makes
- * segments narrower where no spare node is left, and a node that flaps would have them laid out each time it is back. What is done is in the segment table; nothing
- * else is remembered.
+ * Either way protection is never below both. Rebuilding goes first: it does nothing while that is at work, nor to a segment one of whose nodes is away. What lacks
+ * only width waits until no node has come or gone for a while: rebuilding makes segments narrower where no spare node is left, and a node that flaps would have
+ * them laid out each time it is back. What is done is in the segment table; nothing else is remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
-import { placeSegment } from '../../cluster/placement.ts';
+import { extendSegment, placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
 import { isSameShape } from '../../log/target-shape.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
+import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
-import { Progress } from '../../maintenance/progress.ts';
-import { RepairMemory } from '../../maintenance/repair-memory.ts';
+import { addParity, dropParity, type ParityOutcome } from '../../maintenance/parity-change.ts';
+import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
-import { MetadataUnavailable } from '../../metadata/metadata.ts';
-import type { Platform, Timer } from '../../platform/platform.ts';
+import type { Platform } from '../../platform/platform.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 
 export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
@@ -41,6 +41,7 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly mustWait: () => boolean;
   /** Room for both layouts of a few segments, beside what others count on. */
   readonly hasRoom: () => boolean;
+  readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
 }
 
 export interface ConverterStatus {
@@ -62,28 +63,26 @@ const ROTATIONS = 2 ** 16;
 export class Converter {
   readonly #platform: Platform;
   readonly #parts: ConverterParts;
-  readonly #memories: RepairMemory[];
-  readonly #progress: Progress;
+  readonly #work: BackgroundWork<number>;
   readonly #unsubscribe: () => void;
-  /** Not to be tried again until the next retry. */
-  readonly #postponed = new Set<number>();
   #paused: boolean;
   #lacksRoom = false;
-  #working: Promise<void> | undefined;
-  #retry: Timer | undefined;
-  #closed = false;
-  #endWaiting: () => void = () => undefined;
-  /** Nobody waits for a turn any longer. */
-  readonly #closing = new Promise<void>((resolve) => {
-    this.#endWaiting = resolve;
-  });
 
   constructor(platform: Platform, parts: ConverterParts, paused: boolean) {
     this.#platform = platform;
     this.#parts = parts;
     this.#paused = paused;
-    this.#progress = new Progress(platform.clock);
-    this.#memories = Array.from({ length: WORKERS }, () => new RepairMemory(platform.memory));
+    this.#work = new BackgroundWork(platform, {
+      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      isNeeded: () => this.#isNeeded(),
+      isHeldUp: () => this.#paused || parts.mustWait(),
+      batch: () => this.#batch(),
+      carryOut: (segmentId, memory) => this.#convert(segmentId, memory),
+      segmentOf: (segmentId) => segmentId,
+      retryInMs: () => (this.#isNeeded() ? RETRY_MS : undefined),
+      onEnd: (segments) => this.#log(segments),
+      onInterrupted: ({ message }) => platform.log.warn('laying-out-anew-interrupted', { why: message }),
+    });
     this.#unsubscribe = parts.links.onChange(() => this.wake());
   }
 
@@ -93,26 +92,25 @@ export class Converter {
   }
 
   get isWorking(): boolean {
-    return this.#working !== undefined;
+    return this.#work.isRunning;
   }
 
   status(): ConverterStatus {
     const { segments, bytes: leftBytes } = this.#left();
-    const working = this.#working !== undefined;
     return {
       state: this.#state(segments),
       segmentsLeft: segments,
       leftBytes,
-      doneBytes: this.#progress.doneBytes,
-      bytesPerSecond: working ? this.#progress.bytesPerSecond : 0,
-      secondsLeft: working ? (this.#progress.secondsLeft(leftBytes) ?? null) : null,
+      doneBytes: this.#work.progress.doneBytes,
+      bytesPerSecond: this.#work.bytesPerSecond,
+      secondsLeft: this.#work.secondsLeft(leftBytes),
     };
   }
 
   #state(segments: number): ConverterStatus['state'] {
     if (segments === 0) return 'idle';
     if (this.#paused) return 'paused';
-    if (this.#working !== undefined) return 'running';
+    if (this.#work.isRunning) return 'running';
     return this.#lacksRoom ? 'stuck' : 'waiting';
   }
 
@@ -147,96 +145,105 @@ export class Converter {
 
   /** Looks whether there is something to do now. */
   wake(): void {
-    if (this.#closed || this.#paused || this.#working !== undefined) return;
-    if (this.#others().length === 0) return;
-    if (this.#due().length === 0) {
-      this.#retryLater();
-      return;
-    }
-    this.#working = this.#work().finally(() => {
-      this.#working = undefined;
-      if (!this.#closed) this.#retryLater();
-    });
+    this.#work.wake();
   }
 
-  #retryLater(): void {
-    this.#retry?.cancel();
-    this.#retry = this.#platform.timers.after(RETRY_MS, () => {
-      this.#postponed.clear();
-      this.wake();
-    });
+  #isNeeded(): boolean {
+    return !this.#paused && this.#others().length > 0;
   }
 
-  async #work(): Promise<void> {
-    this.#progress.restart();
-    let segments = 0;
-    try {
-      for (;;) {
-        const queue = this.#batch();
-        if (queue.length === 0) break;
-        const done = await Promise.all(this.#memories.map((memory) => this.#take(queue, memory)));
-        segments += done.reduce((sum, count) => sum + count, 0);
-      }
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#platform.log.warn('laying-out-anew-interrupted', { why: error.message });
-    }
-    if (segments > 0) this.#platform.log.info('laid-out-anew', { segments, bytes: this.#progress.doneBytes });
+  #log(segments: number): void {
+    const bytes = this.#work.progress.doneBytes;
+    if (segments > 0) this.#platform.log.info('laid-out-anew', { segments, bytes });
   }
 
   #batch(): number[] {
     const batch: number[] = [];
-    if (this.#isHeldUp()) return batch;
+    const shape = this.#parts.shape();
+    this.#lacksRoom = false;
     for (const place of this.#due()) {
+      if (!this.#fits(shapeOf(place), shape!)) continue;
       for (const segmentId of place.segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
-        if (!this.#postponed.has(segmentId)) batch.push(segmentId);
+        if (!this.#work.isPostponed(segmentId)) batch.push(segmentId);
       }
     }
     return batch;
   }
 
-  #isHeldUp(): boolean {
-    this.#lacksRoom = !this.#parts.hasRoom();
-    return this.#closed || this.#paused || this.#lacksRoom || this.#parts.mustWait();
-  }
-
-  /** Returns how many were done. */
-  async #take(queue: number[], memory: RepairMemory): Promise<number> {
-    for (let done = 0; ; ) {
-      if (this.#isHeldUp()) return done;
-      const segmentId = queue.shift();
-      if (segmentId === undefined) return done;
-      if (await this.#convert(segmentId, memory)) done++;
-      else this.#postponed.add(segmentId);
-    }
+  /** Dropping parity takes no room, and gives some. */
+  #fits(from: Shape, to: Shape): boolean {
+    if (isDrop(from, to) || this.#parts.hasRoom()) return true;
+    this.#lacksRoom = true;
+    return false;
   }
 
   /** False: not now. */
   async #convert(segmentId: number, memory: RepairMemory): Promise<boolean> {
-    const { metadata, claims, budget, limit } = this.#parts;
+    const { metadata } = this.#parts;
     const before = metadata.segment(segmentId);
-    if (before === undefined) return false;
-    const lengthBytes = (before.dataFragments + before.nodes.length) * before.fragmentBlocks * BLOCK_BYTES;
-    const turn = limit.take(lengthBytes).then(() => budget.take(lengthBytes));
-    const done = await Promise.race([turn, this.#closing]);
-    if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
-    try {
+    const wanted = this.#parts.shape();
+    if (before === undefined || wanted === undefined) return false;
+    const moved = await this.#work.turn(movedBytes(before, wanted));
+    if (moved === undefined) return false;
+    return this.#work.claimed(segmentId, async () => {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
-      if (isSameShape(record, shape) || !(await this.#layOut(record, shape, memory))) return false;
-      done?.();
+      if (isSameShape(record, shape) || !this.#fits(record, shape)) return false;
+      if (!(await this.#reshape(record, shape, memory))) return false;
+      moved();
+      this.#work.progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
       return true;
-    } finally {
-      claims.release(segmentId);
-    }
+    });
   }
 
-  async #layOut(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
-    const { links, draining, metadata, calls, sources, claims } = this.#parts;
+  async #reshape(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
+    const { metadata, calls, sources, claims } = this.#parts;
     const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
+    if (record.dataFragments === shape.dataFragments) {
+      const outcome = await this.#changeParity(parts, record, shape.parityFragments);
+      if (outcome !== 'refused') return outcome === 'changed';
+    }
+    return this.#layOut(parts, record, shape);
+  }
+
+  async #changeParity(
+    parts: RepairParts,
+    record: SegmentRecord,
+    parityFragments: number,
+  ): Promise<ParityOutcome> {
+    const damaged = new Set<number>();
+    const outcome =
+      parityFragments < record.parityFragments
+        ? await dropParity(parts, record, parityFragments, damaged)
+        : await addParity(parts, {
+            ...{ record, parityFragments, damaged },
+            nextNode: (nodes, refused) => this.#nextNode(record, { nodes, refused, parityFragments }),
+          });
+    const now = parts.metadata.segment(record.segmentId);
+    if (now === undefined) return outcome;
+    for (const position of damaged) this.#parts.onDamage(now, record.nodes[position]!);
+    return outcome;
+  }
+
+  #nextNode(
+    { dataFragments, fragmentBlocks }: SegmentRecord,
+    so: { nodes: readonly number[]; refused: ReadonlySet<number>; parityFragments: number },
+  ): number | undefined {
+    const { links, draining } = this.#parts;
+    const up = upNodes(links);
+    const takers = new Set(draining.placeable(up, so.parityFragments).map(({ id }) => id));
+    const width = dataFragments + so.parityFragments;
+    return extendSegment(up, {
+      ...{ nodes: so.nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
+      canTake: (nodeId) => takers.has(nodeId) && !so.refused.has(nodeId),
+    });
+  }
+
+  async #layOut(parts: RepairParts, record: SegmentRecord, shape: Shape): Promise<boolean> {
+    const { links, draining } = this.#parts;
     const blocks = record.dataBlocks + record.summaryBlocks;
     const { dataFragments, parityFragments } = shape;
     const layout = placeSegment(draining.placeable(upNodes(links), parityFragments), {
@@ -247,9 +254,7 @@ export class Converter {
     if (layout === undefined || layout.dataFragments !== dataFragments) return false;
     const { nodes } = layout;
     const outcome = await layOutAnew(parts, { record, bad: new Set(), nodes, parityFragments });
-    if (outcome !== 'moved') return false;
-    this.#progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
-    return true;
+    return outcome === 'moved';
   }
 
   #isUp(nodeId: number): boolean {
@@ -257,12 +262,23 @@ export class Converter {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#endWaiting();
     this.#unsubscribe();
-    this.#retry?.cancel();
-    await this.#working;
+    await this.#work.close();
   }
+}
+
+function isDrop(from: Shape, to: Shape): boolean {
+  return from.dataFragments === to.dataFragments && from.parityFragments > to.parityFragments;
+}
+
+/** Read and written: what the turn is for. */
+function movedBytes({ dataFragments, parityFragments, fragmentBlocks }: SegmentRecord, to: Shape): number {
+  if (isDrop({ dataFragments, parityFragments }, to)) return 0;
+  const written =
+    dataFragments === to.dataFragments
+      ? to.parityFragments - parityFragments
+      : dataFragments * (1 + to.parityFragments / to.dataFragments);
+  return (dataFragments + Math.max(0, written)) * fragmentBlocks * BLOCK_BYTES;
 }
 
 function shapeOf({ nodes, dataFragments }: PlaceClass): Shape {

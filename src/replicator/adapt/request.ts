@@ -1,5 +1,5 @@
 /** What the planner is asked for a volume as it runs: its nodes with their measured p, its segments as they lie, and the rules of placement. Pure. */
-import { MAX_PARITY } from '../../base/limits.ts';
+import { MAX_NODES, MAX_PARITY } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { NodeLink } from '../../cluster/nodes.ts';
 import type { Shape } from '../../log/segment-layout.ts';
@@ -39,11 +39,14 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   const current = placeableShape(sources.current, group.length);
   if (current === undefined) return undefined;
   const { dataFragments: k, parityFragments: m } = sources.ownShape;
+  const maxParity = Math.max(m, writableParity(group.length));
+  const maxDataFragments = Math.max(k, WIDE_DATA_FRAGMENTS);
   const policy = {
     ...DEFAULT_POLICY,
     minParity: m,
-    maxParity: Math.max(m, writableParity(group.length)),
-    maxWidth: Math.max(k, WIDE_DATA_FRAGMENTS) + m,
+    maxParity,
+    maxDataFragments,
+    maxWidth: Math.min(MAX_NODES, maxDataFragments + maxParity),
     targetUnavailability: sources.targetUnavailability,
     backgroundBytesPerMs: BYTES_PER_MS,
     rebuildBytesPerMs: BYTES_PER_MS,

@@ -13,12 +13,11 @@ import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import type { Shape } from '../../log/segment-layout.ts';
+import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
-import { Progress } from '../../maintenance/progress.ts';
-import { RepairMemory } from '../../maintenance/repair-memory.ts';
-import { MetadataUnavailable } from '../../metadata/metadata.ts';
-import type { Platform, Timer } from '../../platform/platform.ts';
+import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { Platform } from '../../platform/platform.ts';
 import { placeableShape } from '../adapt/request.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 import { type BalanceNode, type EvenMove, planEvenMoves, Uses } from './balance-plan.ts';
@@ -82,12 +81,9 @@ const LOOK_MS = 30_000;
 export class Balancer {
   readonly #platform: Platform;
   readonly #parts: BalancerParts;
-  readonly #memories: RepairMemory[];
-  readonly #progress: Progress;
+  readonly #work: BackgroundWork<Task>;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #members: Members;
-  /** Not to be tried again until the next retry. */
-  readonly #postponed = new Set<number>();
   readonly #connected = new Set<number>();
   #settledAtMs: number;
   #paused: boolean;
@@ -97,23 +93,23 @@ export class Balancer {
   /** The last batch for draining nodes found nodes without room. */
   #foundFull = false;
   #moved = 0;
-  #working: Promise<void> | undefined;
-  /** Something changed while it was at work. */
-  #again = false;
-  #timer: Timer | undefined;
-  #closed = false;
-  #endWaiting: () => void = () => undefined;
-  /** Nobody waits for a turn any longer. */
-  readonly #closing = new Promise<void>((resolve) => {
-    this.#endWaiting = resolve;
-  });
 
   constructor(platform: Platform, parts: BalancerParts, paused: boolean) {
     this.#platform = platform;
     this.#parts = parts;
     this.#paused = paused;
-    this.#progress = new Progress(platform.clock);
-    this.#memories = Array.from({ length: WORKERS }, () => new RepairMemory(platform.memory));
+    this.#work = new BackgroundWork(platform, {
+      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      isNeeded: () => !this.#paused && parts.places.isLoaded,
+      isHeldUp: () => this.#paused || parts.mustWait(),
+      batch: () => this.#batch(),
+      carryOut: (task, memory) => this.#do(task, memory),
+      segmentOf: ({ segmentId }) => segmentId,
+      retryInMs: () => this.#lookInMs(),
+      onRetry: () => this.#forgetObstacles(),
+      onEnd: (tasks) => this.#log(tasks),
+      onInterrupted: ({ message }) => platform.log.warn('balancing-interrupted', { why: message }),
+    });
     this.#settledAtMs = platform.clock.monotonicMs() + parts.settleMs;
     const { links, draining, shape } = parts;
     for (const link of links.links.values()) if (link.state !== 'down') this.#connected.add(link.id);
@@ -128,26 +124,24 @@ export class Balancer {
     };
     this.#unsubscribe = [
       links.onChange((link) => this.#onLink(link)),
-      draining.onChange(() => this.#retryNow()),
+      draining.onChange(() => this.#work.retryNow()),
     ];
   }
 
   set paused(paused: boolean) {
     this.#paused = paused;
-    if (!paused) this.#retryNow();
+    if (!paused) this.#work.retryNow();
   }
 
   /** What the nodes are now is what they will be: nothing is waited for. */
   startNow(): void {
     this.#settledAtMs = this.#platform.clock.monotonicMs();
-    this.#retryNow();
+    this.#work.retryNow();
   }
 
-  #retryNow(): void {
-    this.#postponed.clear();
+  #forgetObstacles(): void {
     this.#foundFull = false;
     this.#isEvenEnough = false;
-    this.wake();
   }
 
   #onLink(link: NodeLink): void {
@@ -157,7 +151,7 @@ export class Balancer {
       else this.#connected.delete(link.id);
       this.#settledAtMs = this.#platform.clock.monotonicMs() + this.#parts.settleMs;
     }
-    this.#retryNow();
+    this.#work.retryNow();
   }
 
   status(): BalanceStatus {
@@ -165,7 +159,6 @@ export class Balancer {
     const left = this.#drains();
     const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
     const bytesLeft = leaving + this.#widenBytes() + this.#spreadBytes() + this.#evenBytes();
-    const working = this.#working !== undefined;
     const holdsJournal = left.some(({ journal }) => journal);
     const blocked = leaving > 0 || holdsJournal ? this.#blockedBy() : undefined;
     const reason = blocked ?? this.#reason();
@@ -175,8 +168,8 @@ export class Balancer {
       nodes: [...links.links.keys()].map((id) => ({ id, isUp: this.#isUp(id) })),
       draining: left,
       bytesLeft,
-      bytesPerSecond: working ? this.#progress.bytesPerSecond : 0,
-      secondsLeft: working ? (this.#progress.secondsLeft(bytesLeft) ?? null) : null,
+      bytesPerSecond: this.#work.bytesPerSecond,
+      secondsLeft: this.#work.secondsLeft(bytesLeft),
       moved: this.#moved,
     };
   }
@@ -191,7 +184,7 @@ export class Balancer {
 
   #state(isLeft: boolean, isBlocked: boolean): BalanceStatus['state'] {
     // The last of what was begun may be more than what has to be.
-    if (!isLeft && this.#working === undefined) return 'idle';
+    if (!isLeft && !this.#work.isRunning) return 'idle';
     if (this.#paused) return 'paused';
     return isBlocked ? 'blocked' : 'working';
   }
@@ -217,51 +210,23 @@ export class Balancer {
 
   /** Looks whether there is something to do now, or when there will be. */
   wake(): void {
-    if (this.#closed) return;
-    this.#again = this.#working !== undefined;
-    if (this.#again) return;
-    this.#timer?.cancel();
-    if (this.#paused || !this.#parts.places.isLoaded) return;
-    this.#working = this.#work().finally(() => {
-      this.#working = undefined;
-      if (this.#again) this.wake();
-      else if (!this.#closed) this.#lookLater();
-    });
+    this.#work.wake();
   }
 
-  #lookLater(): void {
-    this.#timer?.cancel();
+  #lookInMs(): number | undefined {
+    if (this.#paused || !this.#parts.places.isLoaded) return undefined;
     const settlesInMs = this.#settledAtMs - this.#platform.clock.monotonicMs();
     const isWaiting =
-      this.#postponed.size > 0 || this.#parts.draining.ids.length > 0 || this.#parts.mustWait();
+      this.#work.postponedCount > 0 || this.#parts.draining.ids.length > 0 || this.#parts.mustWait();
     const usualMs = isWaiting ? RETRY_MS : LOOK_MS;
-    const delayMs = settlesInMs > 0 ? Math.min(settlesInMs + 1, usualMs) : usualMs;
-    this.#timer = this.#platform.timers.after(delayMs, () => this.#retryNow());
+    return settlesInMs > 0 ? Math.min(settlesInMs + 1, usualMs) : usualMs;
   }
 
-  async #work(): Promise<void> {
-    this.#progress.restart();
-    const before = this.#moved;
-    try {
-      for (;;) {
-        const queue = this.#batch();
-        if (queue.length === 0) break;
-        await Promise.all(this.#memories.map((memory) => this.#take(queue, memory)));
-      }
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#platform.log.warn('balancing-interrupted', { why: error.message });
-    }
-    const bytes = this.#moved - before;
-    if (bytes > 0) this.#platform.log.info('balanced', { bytes });
-  }
-
-  #isHeldUp(): boolean {
-    return this.#closed || this.#paused || this.#parts.mustWait();
+  #log(tasks: number): void {
+    if (tasks > 0) this.#platform.log.info('balanced', { bytes: this.#work.progress.doneBytes });
   }
 
   #batch(): Task[] {
-    if (this.#isHeldUp()) return [];
     const leaving = this.#leaving();
     if (leaving.length > 0) return leaving;
     if (!this.isSettled) return [];
@@ -284,7 +249,7 @@ export class Balancer {
     for (const { segments } of classes) {
       for (const segmentId of segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
-        if (!this.#postponed.has(segmentId)) batch.push(segmentId);
+        if (!this.#work.isPostponed(segmentId)) batch.push(segmentId);
       }
     }
     return batch;
@@ -292,7 +257,7 @@ export class Balancer {
 
   #spreadMoves(): EvenMove[] {
     if (this.#awayIds().length > 0) return [];
-    const isExcluded = (segmentId: number) => this.#postponed.has(segmentId);
+    const isExcluded = (segmentId: number) => this.#work.isPostponed(segmentId);
     return planSpreadMoves(this.#live(), this.#parts.places.classes(), isExcluded, BATCH_SEGMENTS);
   }
 
@@ -305,8 +270,8 @@ export class Balancer {
     this.#evening = uses?.isUneven(this.#evening) === true;
     if (uses === undefined || !this.#evening) return [];
     const classes = [...this.#parts.places.classes()];
-    const moves = planEvenMoves(uses, classes, (id) => this.#postponed.has(id), BATCH_SEGMENTS);
-    this.#isEvenEnough = moves.length === 0 && this.#postponed.size === 0;
+    const moves = planEvenMoves(uses, classes, (id) => this.#work.isPostponed(id), BATCH_SEGMENTS);
+    this.#isEvenEnough = moves.length === 0 && this.#work.postponedCount === 0;
     if (this.#isEvenEnough) this.#evening = false;
     return moves;
   }
@@ -338,37 +303,24 @@ export class Balancer {
     return this.#narrow().reduce((sum, each) => sum + each.blocks * each.nodes.length * BLOCK_BYTES, 0);
   }
 
-  async #take(queue: Task[], memory: RepairMemory): Promise<void> {
-    for (;;) {
-      if (this.#isHeldUp()) return;
-      const task = queue.shift();
-      if (task === undefined) return;
-      if (!(await this.#do(task, memory))) this.#postponed.add(task.segmentId);
-    }
-  }
-
   /** False: not now. */
   async #do(task: Task, memory: RepairMemory): Promise<boolean> {
-    const { metadata, claims, budget, limit } = this.#parts;
     const { segmentId } = task;
-    const before = metadata.segment(segmentId);
+    const before = this.#parts.metadata.segment(segmentId);
     if (before === undefined) return false;
     const lengthBytes = this.#bytesOf(task, before);
-    const turn = limit.take(lengthBytes).then(() => budget.take(2 * lengthBytes));
-    const done = await Promise.race([turn, this.#closing]);
-    if (this.#isHeldUp() || !claims.hold(segmentId)) return false;
-    try {
+    const moved = await this.#work.turn(lengthBytes, 2 * lengthBytes);
+    if (moved === undefined) return false;
+    return this.#work.claimed(segmentId, async () => {
       const outcome = await this.#carryOut(task, memory);
       if (task.kind === 'leave') this.#foundFull = outcome === 'full';
       if (outcome === 'damaged' && task.kind === 'even') this.#parts.onDamage(before, task.from);
       if (outcome !== 'moved') return false;
       this.#moved += lengthBytes;
-      this.#progress.add(lengthBytes);
-      done?.();
+      moved();
+      this.#work.progress.add(lengthBytes);
       return true;
-    } finally {
-      claims.release(segmentId);
-    }
+    });
   }
 
   #bytesOf(task: Task, record: SegmentRecord): number {
@@ -421,10 +373,7 @@ export class Balancer {
 
   /** What is under way ends; the metadata still has to be open. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#endWaiting();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#timer?.cancel();
-    await this.#working;
+    await this.#work.close();
   }
 }

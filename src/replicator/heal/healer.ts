@@ -13,11 +13,10 @@ import type { PlacementNode } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import type { Shape } from '../../log/segment-layout.ts';
+import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
-import { Progress } from '../../maintenance/progress.ts';
-import { RepairMemory } from '../../maintenance/repair-memory.ts';
-import { MetadataUnavailable } from '../../metadata/metadata.ts';
+import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
 import { healSegment } from './heal-segment.ts';
 import type { RedundancyCount, SegmentPlaces } from './segment-places.ts';
@@ -47,25 +46,19 @@ export interface HealStatus extends RedundancyCount {
 const WORKERS = 3;
 const BATCH_SEGMENTS = 24;
 const RETRY_MS = 5_000;
-const MOST_POSTPONED = 100_000;
 
 export class Healer {
   readonly #platform: Platform;
   readonly #parts: HealerParts;
-  readonly #memories: RepairMemory[];
-  readonly #progress: Progress;
+  readonly #work: BackgroundWork<number>;
   readonly #unsubscribe: () => void;
   /** Since when nodes are down. */
   readonly #downSinceMs = new Map<number, number>();
   /** Somebody said that they will not come back soon. */
   readonly #givenUp = new Set<number>();
-  /** Not to be tried again until the next retry. */
-  readonly #postponed = new Set<number>();
   #graceMs: number;
   #paused: boolean;
-  #working: Promise<void> | undefined;
-  #timer: Timer | undefined;
-  #retry: Timer | undefined;
+  #graceTimer: Timer | undefined;
   #closed = false;
   #healed = 0;
 
@@ -76,8 +69,20 @@ export class Healer {
   ) {
     this.#platform = platform;
     this.#parts = parts;
-    this.#progress = new Progress(platform.clock);
-    this.#memories = Array.from({ length: WORKERS }, () => new RepairMemory(platform.memory));
+    this.#work = new BackgroundWork(platform, {
+      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      isNeeded: () => this.#isNeeded(),
+      isHeldUp: () => this.#paused,
+      batch: () => this.#batch(),
+      carryOut: (segmentId, memory) => this.#heal(segmentId, memory),
+      segmentOf: (segmentId) => segmentId,
+      retryInMs: () => (this.#isNeeded() ? RETRY_MS : undefined),
+      onEnd: (segments) => {
+        parts.budget.atRisk = false;
+        this.#log(segments);
+      },
+      onInterrupted: ({ message }) => platform.log.warn('healing-interrupted', { why: message }),
+    });
     this.#graceMs = settings.graceMs;
     this.#paused = settings.paused;
     for (const nodeId of settings.givenUp) this.#givenUp.add(nodeId);
@@ -93,8 +98,7 @@ export class Healer {
   /** Every node that is down now is gone: no grace. */
   startNow(): void {
     for (const nodeId of this.#downSinceMs.keys()) this.#givenUp.add(nodeId);
-    this.#postponed.clear();
-    this.wake();
+    this.#retryNow();
   }
 
   /** It is not waited for any more. */
@@ -118,7 +122,7 @@ export class Healer {
   }
 
   get isWorking(): boolean {
-    return this.#working !== undefined;
+    return this.#work.isRunning;
   }
 
   status(): HealStatus {
@@ -131,9 +135,9 @@ export class Healer {
       goneNodes,
       state: this.#state(count, left),
       healedSegments: this.#healed,
-      doneBytes: this.#progress.doneBytes,
-      bytesPerSecond: this.#working === undefined ? 0 : this.#progress.bytesPerSecond,
-      secondsLeft: this.#working === undefined ? null : (this.#progress.secondsLeft(left) ?? null),
+      doneBytes: this.#work.progress.doneBytes,
+      bytesPerSecond: this.#work.bytesPerSecond,
+      secondsLeft: this.#work.secondsLeft(left),
     };
   }
 
@@ -143,7 +147,7 @@ export class Healer {
   }
 
   #state(count: RedundancyCount, left: number): HealStatus['state'] {
-    if (this.#working !== undefined) return 'running';
+    if (this.#work.isRunning) return 'running';
     if (count.degradedSegments === 0) return 'idle';
     if (this.#paused) return 'paused';
     return left > 0 ? 'stuck' : 'waiting';
@@ -181,70 +185,53 @@ export class Healer {
     } else if (!this.#downSinceMs.has(link.id)) {
       this.#downSinceMs.set(link.id, this.#platform.clock.monotonicMs());
     }
-    this.#postponed.clear();
-    this.wake();
+    this.#retryNow();
+  }
+
+  #retryNow(): void {
+    this.#watchGrace();
+    this.#work.retryNow();
   }
 
   /** Looks whether there is something to do now, or when there will be. */
   wake(): void {
+    this.#watchGrace();
+    this.#work.wake();
+  }
+
+  /** Wakes it when the next node that is down counts as gone. */
+  #watchGrace(): void {
     if (this.#closed) return;
-    this.#timer?.cancel();
+    this.#graceTimer?.cancel();
     const nowMs = this.#platform.clock.monotonicMs();
     const ends = [...this.#downSinceMs]
       .filter(([nodeId]) => !this.#isGone(nodeId))
       .map(([, sinceMs]) => sinceMs + this.#graceMs - nowMs);
-    this.#timer =
+    this.#graceTimer =
       ends.length === 0 ? undefined : this.#platform.timers.after(Math.min(...ends) + 1, () => this.wake());
-    if (this.#paused || this.#working !== undefined || this.#bytesLeft() === 0) return;
-    this.#working = this.#work().finally(() => {
-      this.#working = undefined;
-    });
   }
 
-  async #work(): Promise<void> {
-    this.#progress.restart();
-    const before = this.#healed;
-    try {
-      while (!this.#closed && !this.#paused) {
-        const batch = this.#parts.places.endangered(
-          BATCH_SEGMENTS,
-          (nodeId) => this.#isGone(nodeId),
-          (nodeId) => this.#isUp(nodeId),
-          (segmentId) => this.#postponed.has(segmentId),
-        );
-        if (batch.length === 0) break;
-        const queue = [...batch];
-        await Promise.all(this.#memories.map((memory) => this.#take(queue, memory)));
-      }
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#platform.log.warn('healing-interrupted', { why: error.message });
-    }
-    this.#parts.budget.atRisk = false;
-    const segments = this.#healed - before;
-    if (segments > 0) this.#platform.log.info('healed', { segments, bytes: this.#progress.doneBytes });
-    if (this.#closed || this.#retry !== undefined) return;
-    // What was put off, and what the metadata could not take.
-    this.#retry = this.#platform.timers.after(RETRY_MS, () => {
-      this.#retry = undefined;
-      this.#postponed.clear();
-      this.wake();
-    });
+  #isNeeded(): boolean {
+    return !this.#paused && this.#bytesLeft() > 0;
   }
 
-  async #take(queue: number[], memory: RepairMemory): Promise<void> {
-    for (;;) {
-      const segmentId = queue.shift();
-      if (segmentId === undefined || this.#closed || this.#paused) return;
-      if (await this.#heal(segmentId, memory)) continue;
-      if (this.#postponed.size >= MOST_POSTPONED) this.#postponed.clear();
-      this.#postponed.add(segmentId);
-    }
+  #batch(): number[] {
+    return this.#parts.places.endangered(
+      BATCH_SEGMENTS,
+      (nodeId) => this.#isGone(nodeId),
+      (nodeId) => this.#isUp(nodeId),
+      (segmentId) => this.#work.isPostponed(segmentId),
+    );
+  }
+
+  #log(segments: number): void {
+    const bytes = this.#work.progress.doneBytes;
+    if (segments > 0) this.#platform.log.info('healed', { segments, bytes });
   }
 
   /** False: not now. */
   async #heal(segmentId: number, memory: RepairMemory): Promise<boolean> {
-    const { metadata, places, claims, budget, limit } = this.#parts;
+    const { metadata, places, budget } = this.#parts;
     const record = metadata.segment(segmentId);
     if (record === undefined || record.liveBlocks === 0) return false;
     const damaged = [...places.damagedOn(segmentId)];
@@ -256,27 +243,32 @@ export class Healer {
     }
     const lengthBytes = fragments * record.fragmentBlocks * BLOCK_BYTES;
     budget.atRisk = record.nodes.filter((id) => this.#isUp(id) && !isBad(id)).length <= record.dataFragments;
-    await limit.take(lengthBytes);
-    const done = await budget.take(this.#movedBytes(record, fragments));
-    if (this.#closed || !claims.hold(segmentId)) return false;
-    try {
-      const { calls, sources } = this.#parts;
-      const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
-      const outcome = await healSegment(parts, record, {
-        dataFragments: this.#parts.shape.dataFragments,
-        isBad,
-        isUp: (nodeId) => this.#isUp(nodeId),
-        live: () => this.#placeable(),
-      });
-      if (outcome !== 'healed') return false;
+    const moved = await this.#work.turn(lengthBytes, this.#movedBytes(record, fragments));
+    if (moved === undefined) return false;
+    return this.#work.claimed(segmentId, async () => {
+      if (!(await this.#rebuild(record, isBad, memory))) return false;
+      moved();
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
       this.#healed++;
-      this.#progress.add(lengthBytes);
-      done();
+      this.#work.progress.add(lengthBytes);
       return true;
-    } finally {
-      claims.release(segmentId);
-    }
+    });
+  }
+
+  async #rebuild(
+    record: SegmentRecord,
+    isBad: (nodeId: number) => boolean,
+    memory: RepairMemory,
+  ): Promise<boolean> {
+    const { metadata, calls, sources, claims, shape } = this.#parts;
+    const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
+    const outcome = await healSegment(parts, record, {
+      dataFragments: shape.dataFragments,
+      isBad,
+      isUp: (nodeId) => this.#isUp(nodeId),
+      live: () => this.#placeable(),
+    });
+    return outcome === 'healed';
   }
 
   /** Read and written: where no spare nodes are left, the whole segment is laid out anew. */
@@ -294,8 +286,7 @@ export class Healer {
   async close(): Promise<void> {
     this.#closed = true;
     this.#unsubscribe();
-    this.#timer?.cancel();
-    this.#retry?.cancel();
-    await this.#working;
+    this.#graceTimer?.cancel();
+    await this.#work.close();
   }
 }

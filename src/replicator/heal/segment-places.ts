@@ -73,8 +73,13 @@ export class SegmentPlaces implements SegmentObserver {
   }
 
   laidAnew(record: SegmentRecord, before: SegmentRecord): void {
+    const damaged = record.generation === before.generation ? [...this.damagedOn(record.segmentId)] : [];
     this.#remove(before);
     if (record.liveBlocks > 0) this.#add(record);
+    // The same fragments, some of them elsewhere: one that stays where it was is as bad as it was.
+    for (const nodeId of damaged) {
+      if (record.nodes[before.nodes.indexOf(nodeId)] === nodeId) this.noteDamage(record, nodeId);
+    }
   }
 
   forgotten(_segmentId: number, record: SegmentRecord): void {

@@ -93,8 +93,10 @@ function shapes(
   for (let dataFragments = 1; dataFragments <= EVERY_WIDTH_UP_TO; dataFragments++) widths.add(dataFragments);
   const result: { dataFragments: number; parityFragments: number }[] = [];
   for (let parityFragments = policy.minParity; parityFragments <= policy.maxParity; parityFragments++) {
-    for (const dataFragments of new Set([...widths, widest - parityFragments])) {
-      if (dataFragments >= 1 && dataFragments + parityFragments <= widest) {
+    const most = Math.min(widest - parityFragments, policy.maxDataFragments);
+    for (const dataFragments of new Set([...widths, most])) {
+      if (dataFragments < 1 || dataFragments > policy.maxDataFragments) continue;
+      if (dataFragments + parityFragments <= widest) {
         result.push({ dataFragments, parityFragments });
       }
     }

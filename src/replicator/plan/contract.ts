@@ -48,6 +48,8 @@ export interface PlanPolicy {
   readonly maxParity: number;
   /** Most fragments of a segment. */
   readonly maxWidth: number;
+  /** Those of them that hold data. */
+  readonly maxDataFragments: number;
   /** Bytes read and written per millisecond that changes of layout may take of all nodes together. */
   readonly backgroundBytesPerMs: number;
   /** The same for rebuilding what a lost node held. */

@@ -14,6 +14,7 @@ export const DEFAULT_POLICY: Omit<
   minParity: 1,
   maxParity: MAX_PARITY,
   maxWidth: 20,
+  maxDataFragments: 20,
   rebuildGraceMs: MINUTE_MS,
   rebuildWithinMs: HOUR_MS,
   nodeLifetimeMs: 3 * 365 * DAY_MS,

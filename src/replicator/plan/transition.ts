@@ -10,6 +10,7 @@ import { groupStorableBytes, type NodesById } from './prediction.ts';
 
 /** A group may hold so many times its share of the data before segments are moved to another for balance. */
 const SLACK = 1.25;
+const ROUNDING = 1e-9;
 
 interface Traffic {
   /** Segments that it touches. */
@@ -138,7 +139,9 @@ function costInPlace(part: Part, request: TransitionRequest): { parity: Traffic;
     readBytes: morePositions > 0 ? fragmentBytes * dataFragments : 0,
     writeBytes: fragmentBytes * morePositions,
   };
-  const movedBytes = Math.max(0, arriving - parity.writeBytes);
+  const excess = arriving - parity.writeBytes;
+  // Sums of shares of a fragment: what rounding leaves is no move.
+  const movedBytes = excess > ROUNDING * fragmentBytes ? excess : 0;
   // What no node has any more is computed from k other fragments; the rest is copied.
   const rebuilt = Math.min(movedBytes, (segmentClass.nodes.length - present.size) * heldBytes);
   return {

@@ -8,12 +8,11 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import type { ScrubState } from '../../format/maintenance-state.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
+import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import { type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
-import { Progress } from '../../maintenance/progress.ts';
-import { RepairMemory } from '../../maintenance/repair-memory.ts';
-import { MetadataUnavailable } from '../../metadata/metadata.ts';
-import type { Platform, Timer } from '../../platform/platform.ts';
+import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { Platform } from '../../platform/platform.ts';
 import { type Scrubbed, scrubSegment } from './scrub-segment.ts';
 
 export interface ScrubberParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
@@ -50,22 +49,29 @@ const LONGEST_TIMER_MS = 24 * 3600 * 1000;
 export class Scrubber {
   readonly #platform: Platform;
   readonly #parts: ScrubberParts;
-  readonly #memory: RepairMemory;
-  readonly #progress: Progress;
+  readonly #work: BackgroundWork<number>;
   readonly #findings: ScrubFinding[] = [];
   #state: ScrubState;
-  #working: Promise<void> | undefined;
-  #timer: Timer | undefined;
+  /** Where the pass ends: what is written meanwhile is not read again. */
+  #endsAt: number | undefined;
   #savedMs = 0;
-  #closed = false;
 
   constructor(platform: Platform, parts: ScrubberParts, state: ScrubState) {
     this.#platform = platform;
     this.#parts = parts;
     this.#state = state;
-    this.#memory = new RepairMemory(platform.memory);
-    this.#progress = new Progress(platform.clock);
-    this.wake();
+    this.#work = new BackgroundWork(platform, {
+      ...{ workers: 1, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      isNeeded: () => !this.#state.paused && (this.#state.underWay || this.#dueInMs() <= 0),
+      isHeldUp: () => this.#state.paused,
+      batch: () => this.#page(),
+      carryOut: (segmentId, memory) => this.#segment(segmentId, memory),
+      segmentOf: (segmentId) => segmentId,
+      retryInMs: () => this.#lookInMs(),
+      onEnd: () => this.#save(),
+      onInterrupted: ({ message }) => platform.log.warn('scrub-interrupted', { why: message }),
+    });
+    this.#work.wake();
   }
 
   get state(): ScrubState {
@@ -76,7 +82,7 @@ export class Scrubber {
   change(changes: Partial<ScrubState>): void {
     this.#state = { ...this.#state, ...changes };
     this.#save();
-    this.wake();
+    this.#work.wake();
   }
 
   /** A pass begins, or goes on if one is under way. */
@@ -87,6 +93,7 @@ export class Scrubber {
 
   #newPass(): Partial<ScrubState> {
     this.#findings.length = 0;
+    this.#endsAt = undefined;
     const startedMs = Math.floor(this.#platform.clock.wallMs());
     return { underWay: true, position: 0, startedMs, bytesRead: 0, segments: 0, found: 0, repaired: 0 };
   }
@@ -97,64 +104,47 @@ export class Scrubber {
     const left = state.underWay ? Math.max(0, totals.segments - state.segments) : 0;
     const each = state.segments > 0 ? state.bytesRead / state.segments : guessBytes(totals);
     const bytesLeft = Math.round(left * each);
-    const isRunning = this.#working !== undefined;
+    const { isRunning } = this.#work;
     return {
       ...state,
       state: isRunning ? 'running' : state.underWay && state.paused ? 'paused' : 'idle',
-      bytesPerSecond: isRunning ? this.#progress.bytesPerSecond : 0,
+      bytesPerSecond: this.#work.bytesPerSecond,
       bytesLeft,
-      secondsLeft: isRunning ? (this.#progress.secondsLeft(bytesLeft) ?? null) : null,
+      secondsLeft: this.#work.secondsLeft(bytesLeft),
       findings: this.#findings,
     };
   }
 
-  /** Looks whether a pass goes on or is due, or when it will be. */
-  wake(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    if (this.#closed || this.#working !== undefined || this.#state.paused) return;
+  #dueInMs(): number {
+    const { intervalSeconds, finishedMs } = this.#state;
+    if (intervalSeconds === 0) return Number.POSITIVE_INFINITY;
+    return finishedMs + 1000 * intervalSeconds - this.#platform.clock.wallMs();
+  }
+
+  #lookInMs(): number | undefined {
+    if (this.#state.paused) return undefined;
+    if (this.#state.underWay) return RETRY_MS;
+    const dueMs = this.#dueInMs();
+    return dueMs === Number.POSITIVE_INFINITY ? undefined : Math.max(0, Math.min(dueMs, LONGEST_TIMER_MS));
+  }
+
+  /** The next segments of the pass; none: it is over. */
+  async #page(): Promise<number[]> {
     if (!this.#state.underWay) {
-      const { intervalSeconds, finishedMs } = this.#state;
-      if (intervalSeconds === 0) return;
-      const dueMs = finishedMs + 1000 * intervalSeconds - this.#platform.clock.wallMs();
-      if (dueMs > 0) {
-        this.#timer = this.#platform.timers.after(Math.min(dueMs, LONGEST_TIMER_MS), () => this.wake());
-        return;
-      }
+      if (this.#dueInMs() > 0) return [];
       this.#state = { ...this.#state, ...this.#newPass() };
     }
-    this.#working = this.#work();
+    const { position } = this.#state;
+    if (this.#endsAt === undefined || position < this.#endsAt) {
+      const page = await this.#parts.metadata.segments(position, PAGE_SEGMENTS);
+      if (page.length < PAGE_SEGMENTS) this.#endsAt = page.at(-1)?.segmentId;
+      if (page.length > 0) return page.map(({ segmentId }) => segmentId);
+    }
+    this.#endPass();
+    return [];
   }
 
-  async #work(): Promise<void> {
-    this.#progress.restart();
-    let isInterrupted = false;
-    try {
-      await this.#pass();
-      this.#save();
-    } catch (error) {
-      if (!(error instanceof MetadataUnavailable)) throw error;
-      this.#platform.log.warn('scrub-interrupted', { why: error.message });
-      isInterrupted = true;
-    }
-    this.#working = undefined;
-    if (!isInterrupted) this.wake();
-    else if (!this.#closed) this.#timer = this.#platform.timers.after(RETRY_MS, () => this.wake());
-  }
-
-  /** Goes on until the end, or until it is paused. */
-  async #pass(): Promise<void> {
-    const { metadata } = this.#parts;
-    for (;;) {
-      const page = await metadata.segments(this.#state.position, PAGE_SEGMENTS);
-      for (const { segmentId } of page) {
-        if (this.#closed || this.#state.paused) return;
-        await this.#segment(segmentId);
-        this.#state = { ...this.#state, position: segmentId, segments: this.#state.segments + 1 };
-        if (this.#platform.clock.monotonicMs() - this.#savedMs > SAVE_EVERY_MS) this.#save();
-      }
-      if (page.length < PAGE_SEGMENTS) break;
-    }
+  #endPass(): void {
     const { found, repaired, bytesRead } = this.#state;
     this.#platform.log.info('scrub-finished', { found, repaired, bytesRead });
     const finishedMs = Math.floor(this.#platform.clock.wallMs());
@@ -166,22 +156,30 @@ export class Scrubber {
     this.#parts.save(this.#state);
   }
 
-  async #segment(segmentId: number): Promise<void> {
-    const { metadata, sources, budget, limit } = this.#parts;
+  /** False: not now. */
+  async #segment(segmentId: number, memory: RepairMemory): Promise<boolean> {
+    const { metadata } = this.#parts;
     const record = metadata.segment(segmentId);
-    if (record === undefined || record.liveBlocks === 0) return;
-    const lengthBytes = record.nodes.length * record.fragmentBlocks * BLOCK_BYTES;
-    await limit.take(lengthBytes);
-    const done = await budget.take(lengthBytes);
-    const parts = { kernels: this.#platform.kernels, sources, memory: this.#memory };
-    const scrubbed = await scrubSegment(parts, record);
-    done();
-    this.#progress.add(scrubbed.bytesRead);
-    this.#state = { ...this.#state, bytesRead: this.#state.bytesRead + scrubbed.bytesRead };
-    if (scrubbed.bad.size > 0) await this.#repair(record, scrubbed);
+    if (record !== undefined && record.liveBlocks > 0) {
+      const moved = await this.#work.turn(record.nodes.length * record.fragmentBlocks * BLOCK_BYTES);
+      if (moved === undefined) return false;
+      await this.#scrub(record, memory, moved);
+    }
+    this.#state = { ...this.#state, position: segmentId, segments: this.#state.segments + 1 };
+    if (this.#platform.clock.monotonicMs() - this.#savedMs > SAVE_EVERY_MS) this.#save();
+    return true;
   }
 
-  async #repair(before: SegmentRecord, { bad, unread }: Scrubbed): Promise<void> {
+  async #scrub(record: SegmentRecord, memory: RepairMemory, onRead: () => void): Promise<void> {
+    const { kernels } = this.#platform;
+    const scrubbed = await scrubSegment({ kernels, sources: this.#parts.sources, memory }, record);
+    onRead();
+    this.#work.progress.add(scrubbed.bytesRead);
+    this.#state = { ...this.#state, bytesRead: this.#state.bytesRead + scrubbed.bytesRead };
+    if (scrubbed.bad.size > 0) await this.#repair(record, scrubbed, memory);
+  }
+
+  async #repair(before: SegmentRecord, { bad, unread }: Scrubbed, memory: RepairMemory): Promise<void> {
     const { metadata, claims } = this.#parts;
     const { segmentId } = before;
     const record = metadata.segment(segmentId);
@@ -193,7 +191,7 @@ export class Scrubber {
       for (const position of bad) {
         const nodeId = record.nodes[position]!;
         if (nodeId !== before.nodes[position]) continue;
-        const isRepaired = isHeld && (await this.#repairOne(record, position, left));
+        const isRepaired = isHeld && (await this.#repairOne(record, position, { bad: left, memory }));
         if (!isRepaired) this.#parts.onDamage(record, nodeId);
         this.#note({ segmentId, position, nodeId, repaired: isRepaired });
       }
@@ -202,9 +200,13 @@ export class Scrubber {
     }
   }
 
-  async #repairOne(record: SegmentRecord, position: number, bad: Set<number>): Promise<boolean> {
+  async #repairOne(
+    record: SegmentRecord,
+    position: number,
+    { bad, memory }: { bad: Set<number>; memory: RepairMemory },
+  ): Promise<boolean> {
     const { metadata, calls, sources, claims } = this.#parts;
-    const parts = { platform: this.#platform, metadata, calls, sources, claims, memory: this.#memory };
+    const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
     const targets = [record.nodes[position]!];
     return (await repairFragment(parts, { record, position, bad, targets })) === 'restored';
   }
@@ -219,10 +221,8 @@ export class Scrubber {
   }
 
   /** `save` is not called any more once it resolves. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.#timer?.cancel();
-    await this.#working;
+  close(): Promise<void> {
+    return this.#work.close();
   }
 }
 

@@ -61,7 +61,7 @@ export function nodeProgram(platform: Platform, layout: Layout, id: number): Pro
 
 export async function mountProgram(platform: Platform, layout: Layout, name: string): Promise<Volume> {
   const { dataFragments, parityFragments, segmentBlocks, slotCount } = layout.shape;
-  const { graceMs, layoutSettleMs } = layout.shape;
+  const { graceMs, layoutPolicy } = layout.shape;
   const coordinator = remoteCoordinator(platform, layout.coordinatorAddress, { key: KEY });
   const volume = await openVolume(platform, {
     coordinator,
@@ -75,9 +75,7 @@ export async function mountProgram(platform: Platform, layout: Layout, name: str
     metadataWaitMs: METADATA_WAIT_MS,
     slab: { segmentBlocks, slotCount },
     ...(graceMs === undefined ? {} : { healGraceMs: graceMs }),
-    ...(layoutSettleMs === undefined
-      ? {}
-      : { layoutPolicy: { settleMs: layoutSettleMs, quietMs: 2 * layoutSettleMs } }),
+    ...(layoutPolicy === undefined ? {} : { layoutPolicy }),
   });
   return {
     ...volume,

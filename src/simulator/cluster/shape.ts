@@ -1,6 +1,7 @@
 /** What a simulated cluster is made of: drawn from the seed within what a scenario asks for, and printed with a failure. */
 import { MAX_REQUEST_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES, MIB } from '../../base/units.ts';
+import type { PlanPolicy } from '../../replicator/plan/contract.ts';
 import type { Dice } from '../contract.ts';
 
 export interface ClusterShape {
@@ -18,8 +19,8 @@ export interface ClusterShape {
   readonly slotCount: number;
   /** How long a node is down before it is rebuilt elsewhere; absent: as always. */
   readonly graceMs?: number;
-  /** How long another layout has to be the choice before it is taken; absent: as always. */
-  readonly layoutSettleMs?: number;
+  /** How layouts are chosen; absent: as always. */
+  readonly layoutPolicy?: Partial<PlanPolicy>;
 }
 
 /** Bounds that a scenario sets; what it leaves out is drawn freely. */
@@ -31,7 +32,10 @@ export interface ShapeLimits {
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
   readonly graceMs?: number;
+  /** How long another layout has to be the choice before it is taken. */
   readonly layoutSettleMs?: number;
+  /** One of them: where room is worth little, nothing is laid out anew if adding or dropping parity does. */
+  readonly spaceWeights?: readonly (number | undefined)[];
 }
 
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
@@ -40,6 +44,15 @@ const ROOMY_BYTES = 256 * MIB;
 function drawParity(dice: Dice, nodes: number): number {
   if (nodes < 5 || dice.chance(0.6)) return 1;
   return nodes >= 6 && dice.chance(0.3) ? 3 : 2;
+}
+
+function drawLayoutPolicy(
+  dice: Dice,
+  { layoutSettleMs, spaceWeights }: ShapeLimits,
+): Partial<PlanPolicy> | undefined {
+  if (layoutSettleMs !== undefined) return { settleMs: layoutSettleMs, quietMs: 2 * layoutSettleMs };
+  const spaceWeight = spaceWeights === undefined ? undefined : dice.pick(spaceWeights);
+  return spaceWeight === undefined ? undefined : { spaceWeight };
 }
 
 export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
@@ -51,6 +64,7 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const widest = nodes - lateNodes - parityFragments;
   const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
   const segmentBlocks = dice.pick([24, 40, 60, 96]);
+  const layoutPolicy = drawLayoutPolicy(dice, limits);
   return {
     nodes,
     lateNodes,
@@ -62,6 +76,6 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
     // A landing has room for a whole request; with few slots more, the pipeline is often full.
     slotCount: Math.ceil(REQUEST_BLOCKS / (segmentBlocks - 1)) + 3 + dice.below(6),
     ...(limits.graceMs === undefined ? {} : { graceMs: limits.graceMs }),
-    ...(limits.layoutSettleMs === undefined ? {} : { layoutSettleMs: limits.layoutSettleMs }),
+    ...(layoutPolicy === undefined ? {} : { layoutPolicy }),
   };
 }

@@ -178,7 +178,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'adapt',
     about:
       'an owner who asks for more and less availability, so that segments get another shape under faults',
-    shape: { minNodes: 5, maxNodes: 7, graceMs: 400 },
+    shape: { minNodes: 5, maxNodes: 8, graceMs: 400, spaceWeights: [undefined, 0.02, 0.02] },
     faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
     faultIntervalMs: 1_500,
     workloads: (dice) => [...standardMix(dice), new OwnerWorkload()],

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { fullFragmentBytes } from '../../../src/base/limits.ts';
 import {
   chooseEnsemble,
+  extendSegment,
   type PlacementNode,
   placeSegment,
   replaceNodes,
@@ -238,6 +239,53 @@ describe('replacing failed nodes of a segment in flight', () => {
     const live = nodes(7, (id) => (id === 6 ? 'rack-1' : `rack-${id}`));
     live[5] = { ...live[5]!, freeBytes: 2 * PLENTY_BYTES };
     expect(replaceNodes([1, 2, 3, 4, 5], new Set([3]), live, 1)).toEqual([1, 2, 7, 4, 5]);
+  });
+});
+
+describe('a node for one fragment more', () => {
+  const extend = (
+    live: readonly PlacementNode[],
+    held: number[],
+    width = held.length + 1,
+    not: number[] = [],
+  ) =>
+    extendSegment(live, {
+      ...{ nodes: held, width, fragmentBytes: 4096 },
+      canTake: (id) => !not.includes(id),
+    });
+
+  test('is one that holds nothing of the segment, with room, and may take it', () => {
+    const live = nodes(6);
+    expect(extend(live, [1, 2, 3, 4, 5])).toBe(6);
+    expect(extend(live, [1, 2, 3, 4, 5], 6, [6])).toBe(undefined);
+    const full = live.map((node) => (node.id === 6 ? { ...node, freeBytes: 100 } : node));
+    expect(extend(full, [1, 2, 3, 4, 5])).toBe(undefined);
+    expect(extend(live, [1, 2, 3, 4, 5, 6])).toBe(undefined);
+    // One that holds some of it is not here: nobody knows its domain.
+    expect(extend(live.slice(1), [1, 2, 3, 4])).toBe(undefined);
+  });
+
+  test('is of another domain while there are as many as fragments', () => {
+    const live = nodes(7, (id) => (id === 6 ? 'rack-1' : `rack-${id}`));
+    expect(extend(live, [1, 2, 3, 4, 5])).toBe(7);
+    expect(extend(live, [1, 2, 3, 4, 5], 6, [7])).toBe(undefined);
+    // Two of a domain already: placed anew it would be better off.
+    expect(extend(live, [1, 6, 3, 4, 5])).toBe(undefined);
+    const two = nodes(6, (id) => `rack-${id % 2}`);
+    expect(extend(two, [1, 2, 3, 5])).toBe(4);
+  });
+
+  test('keeps to a stripe group that holds the others', () => {
+    const live = nodes(12);
+    for (const group of stripeGroups(live, 6)) {
+      const ids = group.map(({ id }) => id);
+      const held = ids.slice(0, 5);
+      const within = stripeGroups(live, 6)
+        .map((each) => each.map(({ id }) => id))
+        .filter((each) => held.every((id) => each.includes(id)))
+        .flat();
+      expect(within).toContain(extend(live, held));
+    }
   });
 });
 

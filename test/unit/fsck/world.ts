@@ -54,14 +54,20 @@ export class CheckWorld {
   metadata!: PrimaryManager;
 
   readonly #capacityBytes: number;
+  readonly #dataFragments: number;
 
-  constructor(capacityBytes = 256 * MIB) {
+  constructor(capacityBytes = 256 * MIB, dataFragments = DATA_FRAGMENTS) {
     this.#capacityBytes = capacityBytes;
+    this.#dataFragments = dataFragments;
   }
 
   /** `capacityBytes`: what fragments may take on each of the nodes. */
-  static async open(capacityBytes?: number, nodes = NODES): Promise<CheckWorld> {
-    const world = new CheckWorld(capacityBytes);
+  static async open(
+    capacityBytes?: number,
+    nodes = NODES,
+    dataFragments = DATA_FRAGMENTS,
+  ): Promise<CheckWorld> {
+    const world = new CheckWorld(capacityBytes, dataFragments);
     const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
     world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
     for (let id = 1; id <= nodes; id++) await world.startNode(id);
@@ -211,7 +217,7 @@ export class CheckWorld {
   async mount(): Promise<void> {
     this.volume = await openVolume(this.platform, {
       ...this.#options(),
-      dataFragments: DATA_FRAGMENTS,
+      dataFragments: this.#dataFragments,
       name: 'mount',
       slab: { segmentBlocks: 40, slotCount: 16 },
     });

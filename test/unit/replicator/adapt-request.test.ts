@@ -39,6 +39,45 @@ test.each([
   expect(layout.groups).toHaveLength(1);
 });
 
+test('what is as wide as it may be gets its parity in place: all data read once, one fragment for each eight written', () => {
+  const request = volume(12, 1e-6)!;
+  const { dataBytes } = request.classes[0]!;
+  const { choice } = planLayouts(request);
+  expect(choice.layout).toMatchObject({ dataFragments: 8, parityFragments: 2 });
+  const [, step] = choice.steps;
+  expect(step).toMatchObject({ kind: 'add-parity', readBytes: dataBytes, writeBytes: dataBytes / 8 });
+});
+
+test.each([
+  [0.4, '4+2', ['use-for-new-segments', 'add-parity']],
+  [0.001, '6+2', ['use-for-new-segments', 'rewrite']],
+])(
+  'eight nodes with segments of 4+1, %f of them used, get %s: moving is weighed against room',
+  (used, shape, kinds) => {
+    const capacityBytes = 1e9;
+    const ids = [1, 2, 3, 4, 5, 6, 7, 8];
+    const blocks = (used * capacityBytes * ids.length) / 5 / 4096 / ids.length;
+    const { choice } = planLayouts(
+      adaptRequest({
+        nodes: ids.map(
+          (id) => ({ id, domain: `${id}`, capacityBytes, freeBytes: (1 - used) * capacityBytes }) as NodeLink,
+        ),
+        classes: ids.map((_, first) => ({
+          nodes: ids.filter((_, at) => (at - first + 8) % 8 < 5),
+          ...{ dataFragments: 4, segments: new Set([first]), blocks },
+        })),
+        ...{ current: { dataFragments: 4, parityFragments: 1 }, targetUnavailability: 1e-6 },
+        ownShape: { dataFragments: 4, parityFragments: 1 },
+        unavailability: () => 0.001,
+        isDraining: () => false,
+        isGone: () => false,
+      })!,
+    );
+    expect(`${choice.layout.dataFragments}+${choice.layout.parityFragments}`).toBe(shape);
+    expect(choice.steps.map(({ kind }) => kind).slice(0, 2)).toEqual(kinds);
+  },
+);
+
 test('nodes that are gone are no part of what is planned, and too few are no plan', () => {
   const { layout } = planLayouts(volume(5, 1e-4, [2])!).choice;
   expect(layout.groups).toEqual([[1, 3, 4, 5]]);

@@ -47,12 +47,30 @@ test('a segment that moves or is forgotten is counted where it is', () => {
   const places = new SegmentPlaces();
   const before = record(1, [1, 2, 3]);
   places.committed(before);
-  places.noteDamage(before, 2);
   places.laidAnew(record(1, [4, 2, 3]), before);
   expect(places.count(not(1)).degradedSegments).toBe(0);
   expect(places.count(not(4)).degradedSegments).toBe(1);
   places.forgotten(1, record(1, [4, 2, 3]));
   expect(places.count(not(4)).degradedSegments).toBe(0);
+});
+
+test('what is damaged stays so when other fragments move or are added, until it moves itself or all is laid out anew', () => {
+  const places = new SegmentPlaces();
+  const before = record(1, [1, 2, 3]);
+  const moved = record(1, [4, 2, 3]);
+  const added = { ...record(1, [4, 2, 3, 5], 2) };
+  places.committed(before);
+  places.noteDamage(before, 2);
+  places.laidAnew(moved, before);
+  expect([...places.damagedOn(1)]).toEqual([2]);
+  places.laidAnew(added, moved);
+  expect(places.count(not())).toMatchObject({ degradedSegments: 1, atRisk: false });
+  places.laidAnew(record(1, [4, 6, 3, 5], 2), added);
+  expect(places.count(not()).degradedSegments).toBe(0);
+  const anew = { ...record(1, [2, 4, 5]), generation: 1 };
+  places.noteDamage(record(1, [4, 6, 3, 5], 2), 4);
+  places.laidAnew(anew, record(1, [4, 6, 3, 5], 2));
+  expect(places.count(not()).degradedSegments).toBe(0);
 });
 
 test('those with the fewest good fragments to spare come first', () => {
