@@ -24,6 +24,13 @@ export function hasCopy(record: SegmentRecord, { position, nodeId }: Holding): b
   return copiesOf(record).some((copy) => copy.position === position && copy.nodeId === nodeId);
 }
 
+/** Of the fragment that the node is to have, its own or a copy. */
+export function positionOn(record: SegmentRecord, nodeId: number): number | undefined {
+  const own = record.nodes.indexOf(nodeId);
+  if (own >= 0) return own;
+  return record.copies?.find((copy) => copy.nodeId === nodeId)?.position;
+}
+
 /** Who has a copy of the position. */
 export function copyHolder(record: SegmentRecord, position: number): number | undefined {
   return record.copies?.find((copy) => copy.position === position)?.nodeId;
