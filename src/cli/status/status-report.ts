@@ -36,6 +36,8 @@ export interface StatusReport {
     readonly degradedSegments: number;
     readonly unreadableSegments: number;
     readonly bytesToRepair: number;
+    /** By readers, since the mount began. */
+    readonly blocksRebuilt: number;
   };
   readonly capacity: {
     readonly totalBytes: number;
@@ -51,6 +53,8 @@ export interface StatusReport {
     readonly writeAmplification: number | null;
     readonly reclaimableBytes: number;
   };
+  /** Extra ones of fragments that are read a lot. */
+  readonly copies: MountStatistics['copies'];
   readonly availability: {
     /** Share of time that the data may be unavailable; null: nobody asked for anything. */
     readonly targetUnavailability: number | null;
@@ -156,6 +160,7 @@ export function statusReport(
       degradedSegments: statistics?.degradedSegments ?? 0,
       unreadableSegments: statistics?.unreadableSegments ?? 0,
       bytesToRepair: statistics?.bytesToRepair ?? 0,
+      blocksRebuilt: statistics?.blocksRebuilt ?? 0,
     },
     capacity: {
       totalBytes: statistics?.totalBytes ?? 0,
@@ -163,6 +168,7 @@ export function statusReport(
       availableBytes: statistics?.availableBytes ?? 0,
     },
     cleaning: cleaningReport(statistics),
+    copies: statistics?.copies ?? { copiedSegments: 0, copies: 0, bytes: 0 },
     availability: availabilityReport(statistics),
     work: statistics?.work ?? [],
     files: statistics?.files ?? 0,
