@@ -10,6 +10,8 @@ import type { ReadUse } from '../../log/read-use.ts';
 import type { SegmentObserver } from '../../metadata/segment-table.ts';
 
 const MOST_SEGMENTS = 4096;
+/** A block that was read four windows ago. */
+const FORGOTTEN_BYTES = BLOCK_BYTES / 64;
 
 interface Metered {
   readBytes: number;
@@ -64,7 +66,7 @@ export class UseMeter implements SegmentObserver {
     for (const [segmentId, metered] of this.#segments) {
       metered.readBytes *= kept;
       metered.overwrittenBytes *= kept;
-      if (metered.readBytes < BLOCK_BYTES) this.#segments.delete(segmentId);
+      if (metered.readBytes < FORGOTTEN_BYTES) this.#segments.delete(segmentId);
     }
     for (const [segmentId, blocks] of this.#use.takeSegments()) this.#add(segmentId, blocks * BLOCK_BYTES);
     if (this.#segments.size > MOST_SEGMENTS) {
