@@ -4,6 +4,7 @@
  * The codec refuses what it does not know (version, reserved bytes) and what no writer makes (lengths that do not fit each
  * other, a node twice). The checksum function is the caller's, so that this file needs no machine.
  */
+import { assert } from '../base/assert.ts';
 import { MAX_NODES, MAX_PARITY, MAX_SEGMENT_BLOCKS } from '../base/limits.ts';
 import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
 
@@ -45,6 +46,7 @@ const NO_COPIES: readonly FragmentCopy[] = [];
 
 export function encodeSegmentRecord(record: SegmentRecord, crc32c: Checksum): Buffer {
   const { copies = NO_COPIES } = record;
+  assert(copies.length === 0 || isConsistentSegmentRecord(record), 'a copy is on a node of its own');
   const copiesAt = FIXED_BYTES + 2 * record.nodes.length;
   const bytes = Buffer.alloc(copiesAt + COPY_BYTES * copies.length);
   bytes.writeUInt16LE(copies.length === 0 ? PLAIN_VERSION : COPIES_VERSION, 4);

@@ -175,6 +175,20 @@ test('a fragment leaves a draining node by naming its copy', async () => {
   await expectSound();
 });
 
+test('a copy makes way for a fragment that has no other node to go to', async () => {
+  const inode = await filled(5);
+  const segment = await copied(inode);
+  upkeep().changeCopies({ windowSeconds: 600 });
+  upkeep().drain([segment.nodes[2]!]);
+  await until(() => upkeep().balance().draining[0]!.bytesLeft === 0);
+  const [moved] = await world.segments();
+  expect(copiesOf(segment).map(({ nodeId }) => nodeId)).toContain(moved!.nodes[2]);
+  expect(moved!.generation).toBe(segment.generation);
+  expect(copiesOf(moved!)).toHaveLength(1);
+  await read(inode);
+  await expectSound();
+});
+
 test('a segment that is laid out anew has no copies any more', async () => {
   const inode = await filled(5);
   const segment = await copied(inode);
