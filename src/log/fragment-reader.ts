@@ -139,11 +139,10 @@ export class FragmentReader {
     }
     read.transferring = true;
     const use = this.use.node(read.nodeId);
-    use.readBytes += read.lengthBytes;
-    use.outstandingBytes += read.lengthBytes;
+    use.begin(read.lengthBytes);
     file.read(read.into, location.payloadOffset + read.firstBlock * BLOCK_BYTES, (result) => {
       read.transferring = false;
-      use.outstandingBytes -= read.lengthBytes;
+      use.end(read.lengthBytes);
       if (result < 0) {
         this.#platform.log.warn('fragment-read-failed', { node: read.nodeId, errno: -result });
       }
@@ -197,8 +196,7 @@ export class FragmentReader {
     const body = encodeGetRequest({ segmentId, position, generation, firstBlock, blockCount: count });
     let settled = Promise.resolve();
     const use = this.use.node(link.id);
-    use.readBytes += lengthBytes;
-    use.outstandingBytes += lengthBytes;
+    use.begin(lengthBytes);
     try {
       const reply = await client.call(rpcMethods.getFragment, body, { into, timeoutMs: GET_TIMEOUT_MS });
       if (reply.status === rpcStatus.missing) return 'missing';
@@ -211,7 +209,7 @@ export class FragmentReader {
       if (error instanceof RpcError) settled = error.settled;
       return this.#unanswered(error, link, 'get');
     } finally {
-      use.outstandingBytes -= lengthBytes;
+      use.end(lengthBytes);
       void settled.then(() => this.#bounces.give(bounce));
     }
   }

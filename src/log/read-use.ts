@@ -9,7 +9,19 @@ const MOST_SEGMENTS = 8192;
 export class NodeUse {
   /** Since the volume was opened. */
   readBytes = 0;
+  /** Lately: halved whenever the counts are taken. */
+  recentBytes = 0;
   outstandingBytes = 0;
+
+  begin(lengthBytes: number): void {
+    this.readBytes += lengthBytes;
+    this.recentBytes += lengthBytes;
+    this.outstandingBytes += lengthBytes;
+  }
+
+  end(lengthBytes: number): void {
+    this.outstandingBytes -= lengthBytes;
+  }
 }
 
 interface SegmentUse {
@@ -45,12 +57,15 @@ export class ReadUse {
     return use;
   }
 
-  /** Of two nodes, the one with less to do; of two with as much, the one that was read from less. */
+  /**
+   * Of two nodes, the one with less to do; of two with as much, the one that was read from less lately. What was read before there was a choice is soon
+   * forgotten: it is not to be made up for.
+   */
   isLess(nodeId: number, thanNodeId: number): boolean {
     const one = this.node(nodeId);
     const other = this.node(thanNodeId);
     const difference = one.outstandingBytes - other.outstandingBytes;
-    return difference === 0 ? one.readBytes < other.readBytes : difference < 0;
+    return difference === 0 ? one.recentBytes < other.recentBytes : difference < 0;
   }
 
   /** Bytes read from each node since the volume was opened. */
@@ -60,6 +75,7 @@ export class ReadUse {
 
   /** Blocks read of each segment since it was last asked. */
   takeSegments(): Iterable<[number, number]> {
+    for (const node of this.#nodes.values()) node.recentBytes /= 2;
     const taken = this.#segments;
     this.#segments = new Map();
     this.#lastId = 0;

@@ -36,8 +36,6 @@ export interface StatusReport {
     readonly degradedSegments: number;
     readonly unreadableSegments: number;
     readonly bytesToRepair: number;
-    /** By readers, since the mount began. */
-    readonly blocksRebuilt: number;
   };
   readonly capacity: {
     readonly totalBytes: number;
@@ -160,7 +158,6 @@ export function statusReport(
       degradedSegments: statistics?.degradedSegments ?? 0,
       unreadableSegments: statistics?.unreadableSegments ?? 0,
       bytesToRepair: statistics?.bytesToRepair ?? 0,
-      blocksRebuilt: statistics?.blocksRebuilt ?? 0,
     },
     capacity: {
       totalBytes: statistics?.totalBytes ?? 0,

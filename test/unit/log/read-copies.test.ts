@@ -30,6 +30,17 @@ test('reads share the load between the fragment and its copy', async () => {
   expect([...log.reader.use!.takeSegments()]).toEqual([]);
 });
 
+test('what was read before there was a copy is not made up for', async () => {
+  const { log, segmentId, ownId, copyId, bytesOf } = await copied();
+  log.reader.use!.node(ownId).begin(2 ** 30);
+  log.reader.use!.node(ownId).end(2 ** 30);
+  for (let look = 0; look < 30; look++) log.reader.use!.takeSegments();
+  const before = bytesOf(ownId);
+  for (let read = 0; read < 10; read++) await log.read(segmentId, 0, 1);
+  expect(bytesOf(ownId) - before).toBe(5 * 4096);
+  expect(bytesOf(copyId)).toBe(5 * 4096);
+});
+
 test('the one that still has a read to answer is spared', async () => {
   const { log, segmentId, ownId, copyId, bytesOf } = await copied();
   await log.read(segmentId, 0, 1);
