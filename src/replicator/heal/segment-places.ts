@@ -23,6 +23,9 @@ export interface PlaceClass {
 export interface CopiedSegment {
   readonly segmentId: number;
   readonly fragmentBlocks: number;
+  readonly dataFragments: number;
+  /** By position. */
+  readonly nodes: readonly number[];
   readonly copies: readonly FragmentCopy[];
 }
 
@@ -96,9 +99,9 @@ export class SegmentPlaces implements SegmentObserver {
     this.#remove(record);
   }
 
-  #noteCopies({ segmentId, fragmentBlocks, copies = [] }: SegmentRecord): void {
+  #noteCopies({ segmentId, fragmentBlocks, dataFragments, nodes, copies = [] }: SegmentRecord): void {
     if (copies.length === 0 || this.#copied.has(segmentId)) return;
-    const copied = { segmentId, fragmentBlocks, copies };
+    const copied = { segmentId, fragmentBlocks, dataFragments, nodes, copies };
     this.#copied.set(segmentId, copied);
     this.#countCopies(copied, 1);
   }
@@ -195,6 +198,7 @@ export class SegmentPlaces implements SegmentObserver {
       if (spare >= 0 && spare < damaged) unreadableSegments++;
       if (spare === damaged) atRisk = true;
     }
+    for (const copied of this.#copied.values()) if (isSaved(copied, isUp)) unreadableSegments--;
     const bytesToRepair = blocksToRepair * BLOCK_BYTES;
     return { degradedSegments, unreadableSegments, bytesToRepair, atRisk };
   }
@@ -267,6 +271,17 @@ export class SegmentPlaces implements SegmentObserver {
       .slice(0, limit)
       .map(([segmentId]) => segmentId);
   }
+}
+
+/** Too few of its nodes answer, and with the copies of what the others have it can be read all the same. */
+function isSaved(
+  { nodes, dataFragments, copies }: CopiedSegment,
+  isUp: (nodeId: number) => boolean,
+): boolean {
+  const answering = nodes.filter(isUp).length;
+  if (answering >= dataFragments) return false;
+  const covered = copies.filter(({ position, nodeId }) => !isUp(nodes[position]!) && isUp(nodeId)).length;
+  return answering + covered >= dataFragments;
 }
 
 const NONE: ReadonlySet<number> = new Set();

@@ -84,6 +84,10 @@ test('copies are counted where they are, and what is known of the fragments stay
   expect(places.count(not())).toMatchObject({ degradedSegments: 1 });
   expect(places.count(not(4))).toMatchObject({ degradedSegments: 1, bytesToRepair: 10 * BLOCK });
   expect([...places.copied()]).toMatchObject([{ segmentId: 1, copies }]);
+  // What has a copy can be read, and is as much to be rebuilt.
+  expect(places.count(not(1, 3))).toMatchObject({ degradedSegments: 1, unreadableSegments: 0 });
+  expect(places.count(not(2, 3))).toMatchObject({ unreadableSegments: 1 });
+  expect(places.count(not(1, 3, 4))).toMatchObject({ unreadableSegments: 1 });
   places.laidAnew(plain, { ...plain, copies });
   expect(places.bytesHeld(4)).toBe(0);
   expect(places.copiedCount).toBe(0);
