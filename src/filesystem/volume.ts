@@ -132,8 +132,15 @@ interface Log {
   readonly cleaner: Cleaner;
 }
 
-/** The users' writer and the cleaner's, with what both share, and what belongs to them. */
-function createLog(platform: Platform, { metadata, links, slab, draining }: LogParts): Log {
+/** What is given up when writers need the room. */
+type Yielding = Pick<Upkeep['yielding'], 'yieldingBytes' | 'giveUpAll'>;
+
+/** The users' writer and the cleaner's, with what both share, and what belongs to them. `yielding`: undefined as long as nothing is. */
+function createLog(
+  platform: Platform,
+  { metadata, links, slab, draining }: LogParts,
+  yielding: () => Yielding | undefined,
+): Log {
   const { term } = metadata;
   const { segmentBlocks } = slab.geometry;
   const locations = new FragmentLocations();
@@ -144,9 +151,12 @@ function createLog(platform: Platform, { metadata, links, slab, draining }: LogP
   // The users' writer leaves room to the cleaner, which is made from it.
   const room = {
     reserveSegments: () => cleaner.space.reserveSegments(),
-    mayWait: (isMoreComing: boolean) => cleaner.mayWait(isMoreComing),
+    mayWait: (isMoreComing: boolean) => yielding()?.giveUpAll() === true || cleaner.mayWait(isMoreComing),
   };
-  const writer = createSegmentWriter(platform, { ...shared, room, slab: slab.part(0, userSlots) });
+  const writer = createSegmentWriter(platform, {
+    ...{ ...shared, room, slab: slab.part(0, userSlots) },
+    yieldingBytes: (nodeId) => yielding()?.yieldingBytes(nodeId) ?? 0,
+  });
   const relocationWriter = createSegmentWriter(platform, {
     ...shared,
     slab: slab.part(userSlots, CLEANER_SLOTS),
@@ -167,7 +177,8 @@ function createLog(platform: Platform, { metadata, links, slab, draining }: LogP
 
 async function openLog(platform: Platform, options: VolumeOptions, parts: LogParts): Promise<Volume> {
   const { metadata, links } = parts;
-  const { writer, reader, relocator, cleaner } = createLog(platform, parts);
+  let upkeep: Upkeep | undefined;
+  const { writer, reader, relocator, cleaner } = createLog(platform, parts, () => upkeep?.yielding);
   const { readOnly = false } = options;
   let fileSystem: FileSystem;
   try {
@@ -193,14 +204,15 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   const { shape, draining } = parts;
   const { healGraceMs: graceMs = DEFAULT_GRACE_MS } = options;
   const stopRecounting = shape.onChange(() => cleaner.recount());
-  const upkeep = new Upkeep(platform, {
+  const opened = new Upkeep(platform, {
     ...{ links, metadata, reader, claims, draining, shape, graceMs },
     sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
     ...(options.layoutPolicy === undefined ? {} : { layoutPolicy: options.layoutPolicy }),
     room: { headroom: () => cleaner.space.spareRoom() },
   });
-  void upkeep.start();
+  upkeep = opened;
+  void opened.start();
   return {
     metadata,
     writer,
@@ -209,13 +221,13 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
     links,
     shape,
     claims,
-    upkeep,
+    upkeep: opened,
     relocator,
     cleaner,
     async close() {
       orphans.close();
       stopRecounting();
-      await Promise.all([upkeep.close(), fileSystem.close()]);
+      await Promise.all([opened.close(), fileSystem.close()]);
       await cleaner.close();
       writer.close();
       reader.close();

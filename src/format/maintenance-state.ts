@@ -1,5 +1,5 @@
 /**
- * What rebuilding, balancing and scrubbing remember over restarts: settings, and how far a pass is. Values of `plain` records of the metadata. Byte tables:
+ * What rebuilding, balancing, copies and scrubbing remember over restarts: settings, and how far a pass is. Values of `plain` records of the metadata. Byte tables:
  * docs/format/maintenance-state.md.
  */
 import { assert } from '../base/assert.ts';
@@ -26,6 +26,17 @@ export interface BalanceSettings {
   readonly released: readonly number[];
 }
 
+export interface CopySettings {
+  readonly enabled: boolean;
+  /** 0: none. */
+  readonly limitBytesPerSecond: number;
+  /** Over how long use is measured: what is older counts for less than 1 / e. */
+  readonly windowSeconds: number;
+  /** Copies are made of what is read at least so often, and while the busiest of its nodes is read from at least so fast. */
+  readonly readsPerDay: number;
+  readonly busyBytesPerSecond: number;
+}
+
 export interface ScrubState {
   readonly paused: boolean;
   /** A pass is under way. */
@@ -49,9 +60,11 @@ export interface ScrubState {
 const VERSION = 1;
 const HEAL_BYTES = 16;
 const BALANCE_BYTES = 16;
+const COPIES_BYTES = 28;
 const SCRUB_BYTES = 60;
 const PAUSED = 1;
 const UNDER_WAY = 2;
+const ENABLED = 1;
 
 export function encodeHealSettings(settings: HealSettings): Buffer {
   const bytes = Buffer.alloc(HEAL_BYTES + 2 * settings.givenUp.length);
@@ -117,6 +130,34 @@ export function decodeBalanceSettings(bytes: Buffer): BalanceSettings {
     limitBytesPerSecond: readSafe(bytes, 8),
     draining: [...nodes].sort((a, b) => a - b),
     released: nodes.slice(0, releasedCount),
+  };
+}
+
+export function encodeCopySettings(settings: CopySettings): Buffer {
+  const bytes = Buffer.alloc(COPIES_BYTES);
+  bytes[0] = VERSION;
+  bytes[1] = settings.enabled ? ENABLED : 0;
+  bytes.writeUInt32LE(settings.windowSeconds, 4);
+  writeSafe(bytes, settings.limitBytesPerSecond, 8);
+  writeSafe(bytes, settings.busyBytesPerSecond, 16);
+  bytes.writeUInt32LE(settings.readsPerDay, 24);
+  return bytes;
+}
+
+/** Throws FormatError. */
+export function decodeCopySettings(bytes: Buffer): CopySettings {
+  must(bytes.length === COPIES_BYTES, 'length of the settings of copies');
+  must(bytes[0] === VERSION, 'version of the settings of copies');
+  must(bytes[1]! <= ENABLED, 'flags of the settings of copies');
+  mustBeZero(bytes, 2, 4);
+  const windowSeconds = bytes.readUInt32LE(4);
+  must(windowSeconds > 0, 'window of the settings of copies');
+  return {
+    enabled: bytes[1] === ENABLED,
+    windowSeconds,
+    limitBytesPerSecond: readSafe(bytes, 8),
+    busyBytesPerSecond: readSafe(bytes, 16),
+    readsPerDay: bytes.readUInt32LE(24),
   };
 }
 

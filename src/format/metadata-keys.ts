@@ -77,7 +77,9 @@ export function xattrKey(inode: number, name: string): string {
 }
 
 /** State of background work. */
-export function maintenanceKey(name: 'heal' | 'scrub' | 'availability' | 'nodes' | 'balance'): string {
+export function maintenanceKey(
+  name: 'heal' | 'scrub' | 'availability' | 'nodes' | 'balance' | 'copies',
+): string {
   return keyLetters.maintenance + name;
 }
 

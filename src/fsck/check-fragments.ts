@@ -1,5 +1,5 @@
 /**
- * Every fragment that a segment record names, asked for at its node: is it there, is it the right one, do its checksums fit the extents. With
+ * Every fragment that a segment record names, and every copy (check-copies.ts), asked for at its node: is it there, is it the right one, do its checksums fit the extents. With
  * `data` every byte is read and the parity computed anew (fragment-data.ts).
  *
  * The records are those of the view. What does not fit is held against the record that the primary has now: a segment that died meanwhile is
@@ -11,6 +11,7 @@ import { decodeSegmentRecord, type SegmentRecord } from '../format/segment-recor
 import { type CallFailure, NodeCalls } from '../maintenance/node-calls.ts';
 import { fits } from '../maintenance/segment-source.ts';
 import { type CheckContext, decoded } from './check-context.ts';
+import { CopyCheck } from './check-copies.ts';
 import { FragmentData } from './fragment-data.ts';
 import { rebuildFragment } from './fragment-repair.ts';
 import { Mismatches } from './mismatches.ts';
@@ -44,6 +45,7 @@ class FragmentWalk {
   readonly #calls: NodeCalls;
   readonly #data: FragmentData | undefined;
   readonly #mismatches: Mismatches;
+  readonly #copies: CopyCheck;
   /** Fragments that could not be asked for, by node. */
   readonly #unasked = new Map<number, number>();
   #done = 0;
@@ -53,6 +55,7 @@ class FragmentWalk {
     this.#calls = new NodeCalls(context.volume.links);
     this.#data = context.data ? new FragmentData(context, this.#calls) : undefined;
     this.#mismatches = new Mismatches(context);
+    this.#copies = new CopyCheck(context, this.#calls);
     for (const { id, state } of context.volume.links.links.values()) {
       if (state !== 'up') this.#unasked.set(id, 0);
     }
@@ -87,6 +90,7 @@ class FragmentWalk {
     if (this.#data !== undefined) wrongParity = await this.#data.read(record, states);
     this.#context.fragments += states.filter((state) => typeof state !== 'string').length;
     this.#compareChecksums(rank, record, states);
+    yield* this.#copies.check(record, states);
     if (isWhole() && wrongParity.length === 0) {
       if (this.#data !== undefined) yield* this.#data.checkSummary(rank, record);
       return;

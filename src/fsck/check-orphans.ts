@@ -7,6 +7,7 @@
 import { RpcError } from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
 import type { FragmentName } from '../format/storage-messages.ts';
+import { holdings, isHolder } from '../log/fragment-holders.ts';
 import { NodeWalk } from '../log/segment-table.ts';
 import { NodeCalls } from '../maintenance/node-calls.ts';
 import type { CheckContext } from './check-context.ts';
@@ -52,7 +53,7 @@ function isOrphan(context: CheckContext, nodeId: number, fragment: FragmentName)
   const record = metadata.segment(segmentId);
   if (context.volume.claims?.isHeld(segmentId) === true) return false; // being put there
   if (record === undefined) return !metadata.isKnownSegment(segmentId);
-  return record.nodes[position] !== nodeId || record.generation !== generation;
+  return !isHolder(record, { position, nodeId }) || record.generation !== generation;
 }
 
 async function* confirmed(
@@ -113,7 +114,7 @@ async function freed(context: CheckContext, calls: NodeCalls, segmentId: number)
   if (record === undefined || record.liveBlocks > 0) return false;
   await metadata.sync();
   const { generation } = record;
-  const frees = record.nodes.map((nodeId, position) =>
+  const frees = holdings(record).map(({ nodeId, position }) =>
     calls.free(nodeId, metadata.term, [{ segmentId, position, generation }]),
   );
   await Promise.all(frees);

@@ -61,6 +61,7 @@ export const findingKinds = {
   'fragment-wrong': { severity: 'error', advice: WITH_REPAIR },
   'fragment-corrupt': { severity: 'error', advice: WITH_REPAIR },
   'fragment-orphan': { severity: 'note', advice: 'the next mount frees it, or --repair' },
+  'copy-bad': { severity: 'warning', advice: 'the mount drops it, or --repair' },
   'parity-wrong': { severity: 'error', advice: WITH_REPAIR },
   'summary-wrong': { severity: 'error', advice: 'read the files in it, and write them anew' },
   'journal-damaged': { severity: 'error', advice: 'mount the volume: the member is filled again' },

@@ -1,10 +1,12 @@
 /**
- * Puts a fragment that is missing or damaged back, by the primitive of all background work: on the node that is to hold it, or on another one. What
+ * Puts a fragment that is missing or damaged back, by the primitives of all background work: a copy takes its place, or it is rebuilt on the node that is to hold
+ * it, or on another one. What
  * comes out has to fit the extents, as far as the other data fragments' headers allow to tell; what does not is not stored.
  */
 import type { SegmentRecord } from '../format/segment-record.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
-import { repairFragment } from '../maintenance/fragment-repair.ts';
+import { promoteCopy } from '../maintenance/fragment-copies.ts';
+import { freeOld, repairFragment } from '../maintenance/fragment-repair.ts';
 import type { NodeCalls } from '../maintenance/node-calls.ts';
 import { RepairMemory } from '../maintenance/repair-memory.ts';
 import { payloadBytes, SegmentSources } from '../maintenance/segment-source.ts';
@@ -32,18 +34,42 @@ export async function rebuildFragment(
 ): Promise<boolean> {
   const { record, position, bad } = broken;
   const { platform, links, metadata, claims } = context.volume;
-  if (claims !== undefined && !(await held(claims, record.segmentId, platform.timers))) return false;
-  const sources = new SegmentSources(platform, links, calls);
+  const isDone = await withClaim(context, record.segmentId, async () => {
+    const sources = new SegmentSources(platform, links, calls);
+    try {
+      const memory = new RepairMemory(platform.memory);
+      const parts = {
+        ...{ platform, metadata, calls, sources, memory },
+        ...(claims === undefined ? {} : { claims }),
+      };
+      const state = broken.states[position];
+      const isLost = state === 'missing' || state === 'corrupt';
+      if (isLost && (await promoteCopy(parts, record, position))) {
+        await freeOld(parts, record, [position]);
+        return true;
+      }
+      const targets = candidates(calls, record, position);
+      const accept = (checksums: Uint32Array) => fitsExtents(context, broken, checksums);
+      const outcome = await repairFragment(parts, { record, position, bad, targets, accept });
+      return outcome === 'restored' || outcome === 'moved';
+    } finally {
+      sources.close();
+    }
+  });
+  return isDone === true;
+}
+
+/** Does it with the segment's claim, where there are any; undefined: somebody else has it. */
+export async function withClaim<T>(
+  { volume: { claims, platform } }: CheckContext,
+  segmentId: number,
+  act: () => Promise<T>,
+): Promise<T | undefined> {
+  if (claims !== undefined && !(await held(claims, segmentId, platform.timers))) return undefined;
   try {
-    const memory = new RepairMemory(platform.memory);
-    const parts = { platform, metadata, calls, sources, memory, ...(claims === undefined ? {} : { claims }) };
-    const targets = candidates(calls, record, position);
-    const accept = (checksums: Uint32Array) => fitsExtents(context, broken, checksums);
-    const outcome = await repairFragment(parts, { record, position, bad, targets, accept });
-    return outcome === 'restored' || outcome === 'moved';
+    return await act();
   } finally {
-    sources.close();
-    claims?.release(record.segmentId);
+    claims?.release(segmentId);
   }
 }
 

@@ -14,6 +14,8 @@ export type ReadOutcome =
 export class FragmentRead {
   readonly record: SegmentRecord;
   readonly position: number;
+  /** Who is asked: the fragment's own node, unless it is set to one with a copy. */
+  nodeId: number;
   /** Within the fragment. */
   readonly firstBlock: number;
   readonly count: number;
@@ -40,6 +42,7 @@ export class FragmentRead {
   ) {
     this.record = record;
     this.position = position;
+    this.nodeId = record.nodes[position]!;
     this.firstBlock = firstBlock;
     this.count = count;
     this.into = into;
@@ -48,20 +51,21 @@ export class FragmentRead {
     this.throughNode = throughNode;
   }
 
-  /** The same once more, by way of the node. */
+  /** The same once more, by way of the fragment's own node. */
   throughItsNode(): FragmentRead {
     const { record, position, firstBlock, count, into, checksums, checksumIndex } = this;
     return new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex, true);
   }
 
-  /** The same once more, as at first. */
+  /** The same once more, from the fragment's own node. */
   again(): FragmentRead {
     const { record, position, firstBlock, count, into, checksums, checksumIndex } = this;
     return new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex);
   }
 
-  get nodeId(): number {
-    return this.record.nodes[this.position]!;
+  /** Of a node that only has a copy. */
+  get isOfCopy(): boolean {
+    return this.nodeId !== this.record.nodes[this.position];
   }
 
   get lengthBytes(): number {

@@ -7,6 +7,7 @@ import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
 import { type RpcClient, RpcError, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
 import {
   decodeLocateReply,
   encodeGetRequest,
@@ -15,14 +16,18 @@ import {
 } from '../format/storage-messages.ts';
 import type { Platform } from '../platform/platform.ts';
 import { BounceBuffers } from './bounce-buffers.ts';
+import { copyHolder } from './fragment-holders.ts';
 import type { FragmentLocations } from './fragment-locations.ts';
 import type { FragmentRead, ReadOutcome } from './fragment-read.ts';
 import type { LocalFile, LocalFiles } from './local-files.ts';
+import { ReadUse } from './read-use.ts';
 
 const LOCATE_TIMEOUT_MS = 2000;
 const GET_TIMEOUT_MS = 10_000;
 
 export class FragmentReader {
+  /** What is read from whom. */
+  readonly use = new ReadUse();
   readonly #platform: Platform;
   readonly #links: NodeLinks;
   readonly #locations: FragmentLocations;
@@ -48,6 +53,16 @@ export class FragmentReader {
     return link.state === 'up' && !this.#stuckReads.has(nodeId) ? 0 : 1;
   }
 
+  /** Who is best asked for a fragment: of two that answer alike, the one with less to do. */
+  holderOf(record: SegmentRecord, position: number): number {
+    const own = record.nodes[position]!;
+    const copy = record.copies === undefined ? undefined : copyHolder(record, position);
+    if (copy === undefined) return own;
+    const difference = this.reluctance(copy) - this.reluctance(own);
+    if (difference !== 0) return difference < 0 ? copy : own;
+    return this.use.isLess(copy, own) ? copy : own;
+  }
+
   async read(read: FragmentRead): Promise<ReadOutcome> {
     const link = this.#links.links.get(read.nodeId);
     const client = link?.client;
@@ -55,14 +70,15 @@ export class FragmentReader {
     if (client.local && !read.throughNode) {
       if (this.#stuckReads.has(link.id)) return 'unreachable';
       const location =
-        this.#locations.find(read.record, read.position)?.location ?? (await this.#locate(link, read));
+        this.#locations.find(read.record, read.position, link.id)?.location ??
+        (await this.#locate(link, read));
       if (typeof location === 'string') return location;
       const file = this.#files.find(link, location.fileId) ?? (await this.#open(link, location));
       if (file !== undefined && !read.cancelled) {
         const ok = await new Promise<boolean>((resolve) => this.#readFile(read, file, location, resolve));
         if (ok) return 'ok';
       }
-      this.#locations.forget(read.record.segmentId, read.position);
+      this.#locations.forget(read.record.segmentId, read.position, link.id);
     }
     if (read.cancelled || (link.state !== 'up' && !read.throughNode)) return 'unreachable';
     return this.#readThroughNode(read, link, client);
@@ -99,7 +115,7 @@ export class FragmentReader {
     const link = this.#links.links.get(read.nodeId);
     if (link?.client?.local !== true) return false;
     if (this.#stuckReads.size > 0 && this.#stuckReads.has(link.id)) return false;
-    const noted = this.#locations.find(read.record, read.position);
+    const noted = this.#locations.find(read.record, read.position, link.id);
     if (noted === undefined) return false;
     let { file } = noted;
     if (file === undefined || file.isRetired) {
@@ -122,8 +138,11 @@ export class FragmentReader {
       return;
     }
     read.transferring = true;
+    const use = this.use.node(read.nodeId);
+    use.begin(read.lengthBytes);
     file.read(read.into, location.payloadOffset + read.firstBlock * BLOCK_BYTES, (result) => {
       read.transferring = false;
+      use.end(read.lengthBytes);
       if (result < 0) {
         this.#platform.log.warn('fragment-read-failed', { node: read.nodeId, errno: -result });
       }
@@ -138,7 +157,7 @@ export class FragmentReader {
   #locate(link: NodeLink, read: FragmentRead): Promise<FragmentLocation | ReadOutcome> {
     if (link.state !== 'up') return Promise.resolve('unreachable');
     const { segmentId, generation } = read.record;
-    const key = `${segmentId}/${read.position}/${generation}`;
+    const key = `${segmentId}/${read.position}/${generation}/${link.id}`;
     let locating = this.#locating.get(key);
     if (locating === undefined) {
       locating = this.#askLocation(link, read).finally(() => this.#locating.delete(key));
@@ -176,6 +195,8 @@ export class FragmentReader {
     const into = bounce.subarray(0, lengthBytes);
     const body = encodeGetRequest({ segmentId, position, generation, firstBlock, blockCount: count });
     let settled = Promise.resolve();
+    const use = this.use.node(link.id);
+    use.begin(lengthBytes);
     try {
       const reply = await client.call(rpcMethods.getFragment, body, { into, timeoutMs: GET_TIMEOUT_MS });
       if (reply.status === rpcStatus.missing) return 'missing';
@@ -188,6 +209,7 @@ export class FragmentReader {
       if (error instanceof RpcError) settled = error.settled;
       return this.#unanswered(error, link, 'get');
     } finally {
+      use.end(lengthBytes);
       void settled.then(() => this.#bounces.give(bounce));
     }
   }

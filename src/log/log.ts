@@ -5,6 +5,7 @@
  * (inode, fileBlock) pair is only a label that goes into the summary.
  */
 import type { SegmentRecord } from '../format/segment-record.ts';
+import type { ReadUse } from './read-use.ts';
 
 /** Where blocks lie: `count` blocks from `blockIndex` of the segment's linear block space. */
 export interface Placement {
@@ -169,7 +170,9 @@ export interface SegmentReader {
     into: Uint8Array,
   ): Promise<void>;
   /** Called when a fragment does not have what was written there, whether or not it could be rebuilt. */
-  onCorrupt?: ((record: SegmentRecord, position: number) => void) | undefined;
+  onCorrupt?: ((record: SegmentRecord, position: number, nodeId: number) => void) | undefined;
+  /** What was read of which segments and from which nodes; undefined: nobody counts. */
+  readonly use?: ReadUse;
   statistics(): ReaderStatistics;
   close(): void;
 }

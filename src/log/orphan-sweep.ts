@@ -4,7 +4,7 @@
  *
  * Each connection to a node is followed, after a while, by one walk through the node's list, in small pages with pauses; so is word that a node could not
  * be told to free something. A fragment is an
- * orphan if its segment is neither known nor still to be committed, or if the record says that another node or generation holds its
+ * orphan if its segment is neither known nor still to be committed, or if the record says that other nodes or another generation hold its
  * place. The node must know this primary's term first: it refuses the frees of one that was deposed and does not know it yet.
  */
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
@@ -22,6 +22,7 @@ import {
 } from '../format/storage-messages.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { FragmentClaims } from './fragment-claims.ts';
+import { isHolder } from './fragment-holders.ts';
 
 export interface OrphanSweepOptions {
   readonly links: NodeLinks;
@@ -137,7 +138,7 @@ export class OrphanSweep {
     if (this.#options.claims.isHeld(segmentId)) return false;
     const record = this.#options.record(segmentId);
     if (record === undefined) return !this.#options.isKnown(segmentId);
-    return record.nodes[position] !== nodeId || record.generation !== generation;
+    return !isHolder(record, { position, nodeId }) || record.generation !== generation;
   }
 
   async #list(client: RpcClient, after: FragmentName): Promise<ListReply> {

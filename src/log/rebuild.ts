@@ -1,5 +1,6 @@
 /**
- * Rebuilds a range of blocks of one fragment from the same range of any k others, reading no more than that.
+ * Rebuilds a range of blocks of one fragment from the same range of any k others, reading no more than that. If another node has a copy of the
+ * fragment, it is read from there instead.
  *
  * Sources are read without checking at first, since nobody here knows their checksums; the result is what is checked. If it is wrong, one of
  * the sources is: they are read again through their nodes, which check them, and the bad one is left out.
@@ -13,6 +14,7 @@ import { MAX_REQUEST_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import type { Kernels } from '../platform/platform.ts';
+import { copyHolder } from './fragment-holders.ts';
 import { FragmentRead, type ReadOutcome } from './fragment-read.ts';
 import type { FragmentReader } from './fragment-reader.ts';
 import type { ReadPool } from './read-pool.ts';
@@ -28,7 +30,11 @@ export interface RebuildRange {
   readonly count: number;
   readonly checksums: Uint32Array;
   readonly checksumIndex: number;
+  /** Who was asked for it in vain. */
+  readonly notFrom: number;
 }
+
+type Deliver = (bytes: Uint8Array, rebuiltBlocks: number) => void;
 
 /** 'stale': nodes that answer do not know the segment. 'lost': too few fragments can be had. */
 export type RebuildOutcome = 'ok' | 'stale' | 'lost';
@@ -45,14 +51,19 @@ export function rebuildStripBlocks(record: SegmentRecord): number {
   return Math.floor(SCRATCH_BLOCKS / (record.dataFragments + 1));
 }
 
-/** `deliver` gets the checked bytes; they are valid during the call only. At most rebuildStripBlocks(record) blocks. */
+/**
+ * `deliver` gets the checked bytes, and how many blocks had to be rebuilt; the bytes are valid during the call only. At most rebuildStripBlocks(record)
+ * blocks.
+ */
 export async function rebuildStrip(
   parts: RebuildParts,
   range: RebuildRange,
-  deliver: (bytes: Uint8Array) => void,
+  deliver: Deliver,
 ): Promise<RebuildOutcome> {
   const { record } = range;
   assert(range.count <= rebuildStripBlocks(record), `a strip of ${range.count} blocks`);
+  if (record.copies !== undefined && (await readOther(parts, range, deliver))) return 'ok';
+  if (record.parityFragments === 0) return 'lost';
   const verdicts = new Map<number, ReadOutcome | 'slow'>();
   for (let throughNodes = false, isLast = false; ; ) {
     const positions = chooseSources(parts.fragments, range, verdicts);
@@ -72,22 +83,48 @@ export async function rebuildStrip(
   }
 }
 
+/** From the other node that is to have the fragment. */
+async function readOther(parts: RebuildParts, range: RebuildRange, deliver: Deliver): Promise<boolean> {
+  const { record, position, firstBlock, count, checksums, checksumIndex, notFrom } = range;
+  const copy = copyHolder(record, position);
+  const other = notFrom === copy ? record.nodes[position] : copy;
+  if (other === undefined || parts.fragments.reluctance(other) > 0) return false;
+  const scratch = await parts.scratch.whenBuffer(count * BLOCK_BYTES);
+  try {
+    const into = scratch.bytes.subarray(0, count * BLOCK_BYTES);
+    const read = new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex);
+    read.nodeId = other;
+    if ((await readSource(parts, read)) !== 'ok') return false;
+    deliver(into, 0);
+    return true;
+  } finally {
+    scratch.release();
+  }
+}
+
 /** Which k fragments to read: those of nodes that answer before those that hesitate; data before parity. */
 export function chooseSources(
   fragments: FragmentReader,
   range: Pick<RebuildRange, 'record' | 'position'>,
   verdicts: ReadonlyMap<number, unknown>,
 ): number[] | undefined {
-  const { nodes, dataFragments } = range.record;
+  const { record } = range;
   const able: { position: number; reluctance: number }[] = [];
-  nodes.forEach((nodeId, position) => {
+  record.nodes.forEach((_, position) => {
     if (position === range.position || verdicts.has(position)) return;
-    const reluctance = fragments.reluctance(nodeId);
+    const reluctance = fragments.reluctance(sourceOf(fragments, record, position));
     if (reluctance < 2) able.push({ position, reluctance });
   });
-  if (able.length < dataFragments) return undefined;
+  if (able.length < record.dataFragments) return undefined;
   able.sort((a, b) => a.reluctance - b.reluctance || a.position - b.position);
-  return able.slice(0, dataFragments).map((source) => source.position);
+  return able.slice(0, record.dataFragments).map((source) => source.position);
+}
+
+/** Its own node while that answers. */
+function sourceOf(fragments: FragmentReader, record: SegmentRecord, position: number): number {
+  const own = record.nodes[position]!;
+  if (record.copies === undefined || fragments.reluctance(own) === 0) return own;
+  return fragments.holderOf(record, position);
 }
 
 /** 'again': some sources could not be read, which their verdicts say; 'wrong': all were read and the result does not match. */
@@ -97,7 +134,7 @@ async function attempt(
   positions: readonly number[],
   throughNodes: boolean,
   verdicts: Map<number, ReadOutcome | 'slow'>,
-  deliver: (bytes: Uint8Array) => void,
+  deliver: Deliver,
 ): Promise<'ok' | 'again' | 'wrong'> {
   const { record, firstBlock, count } = range;
   const stripBytes = count * BLOCK_BYTES;
@@ -107,7 +144,9 @@ async function attempt(
     const outcomes = await Promise.all(
       positions.map((position, index) => {
         const into = piece(index);
+        const from = sourceOf(parts.fragments, record, position);
         const read = new FragmentRead(record, position, firstBlock, count, into, undefined, 0, throughNodes);
+        read.nodeId = from;
         return readSource(parts, read);
       }),
     );
@@ -123,7 +162,7 @@ async function attempt(
     const wanted = [{ index: range.position, out }];
     parts.kernels.reconstruct(shards, record.dataFragments, record.parityFragments, wanted);
     if (!parts.fragments.matches(out, range.checksums, range.checksumIndex)) return 'wrong';
-    deliver(out);
+    deliver(out, count);
     return 'ok';
   } finally {
     scratch.release();
@@ -141,7 +180,8 @@ export async function readSource(
     read.cancelled = true;
     if (read.transferring) void parts.fragments.outlast(read, reading).then(parts.scratch.hold(read.into));
   }
-  return outcome;
+  // Only the fragment's own node tells that the segment is gone.
+  return outcome === 'missing' && read.isOfCopy ? 'unreachable' : outcome;
 }
 
 /** It may have been taken for slow, which it need not be any more: without need such a node is not asked. */

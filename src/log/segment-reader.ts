@@ -16,6 +16,7 @@ import { FragmentReader } from './fragment-reader.ts';
 import { LocalFiles } from './local-files.ts';
 import { LogUnreadable, type ReadBuffer, type ReaderStatistics, type SegmentReader } from './log.ts';
 import { ReadPool } from './read-pool.ts';
+import type { ReadUse } from './read-use.ts';
 import { ReadWatch } from './read-watch.ts';
 import { type RebuildOutcome, type RebuildParts, rebuildStrip, rebuildStripBlocks } from './rebuild.ts';
 import { StripeCache } from './stripe-cache.ts';
@@ -52,7 +53,7 @@ class LogReader implements SegmentReader {
   #lostToldMs = Number.NEGATIVE_INFINITY;
   /** Lost reads since that were not told. */
   #lostUntold = 0;
-  onCorrupt: ((record: SegmentRecord, position: number) => void) | undefined;
+  onCorrupt: ((record: SegmentRecord, position: number, nodeId: number) => void) | undefined;
 
   constructor(platform: Platform, options: SegmentReaderOptions) {
     const { links, locations } = options;
@@ -82,6 +83,10 @@ class LogReader implements SegmentReader {
     });
   }
 
+  get use(): ReadUse {
+    return this.#fragments.use;
+  }
+
   takeBuffer(lengthBytes: number): ReadBuffer | undefined {
     return this.#pool.take(lengthBytes);
   }
@@ -103,13 +108,14 @@ class LogReader implements SegmentReader {
     const firstBlock = blockIndex % record.fragmentBlocks;
     const position = (blockIndex - firstBlock) / record.fragmentBlocks;
     this.#blocksRead += count;
+    this.use.noteSegment(record.segmentId, count);
     if (this.#stripes.suits(record, count)) {
       return this.#readStriped(record, blockIndex, count, checksums, checksumIndex, into);
     }
     if (firstBlock + count <= record.fragmentBlocks) {
-      return this.#readPiece(
-        new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex),
-      );
+      const read = new FragmentRead(record, position, firstBlock, count, into, checksums, checksumIndex);
+      if (record.copies !== undefined) read.nodeId = this.#fragments.holderOf(record, position);
+      return this.#readPiece(read);
     }
     return this.#readPieces(record, blockIndex, count, checksums, checksumIndex, into);
   }
@@ -142,9 +148,9 @@ class LogReader implements SegmentReader {
       const length = Math.min(count - done, record.fragmentBlocks - firstBlock);
       const view = into.subarray(done * BLOCK_BYTES, (done + length) * BLOCK_BYTES);
       const index = checksumIndex + done;
-      pieces.push(
-        this.#readPiece(new FragmentRead(record, position, firstBlock, length, view, checksums, index)),
-      );
+      const read = new FragmentRead(record, position, firstBlock, length, view, checksums, index);
+      if (record.copies !== undefined) read.nodeId = this.#fragments.holderOf(record, position);
+      pieces.push(this.#readPiece(read));
       done += length;
     }
     const results = await Promise.allSettled(pieces);
@@ -183,7 +189,7 @@ class LogReader implements SegmentReader {
       .then(resolve, reject);
   }
 
-  /** The fragment's own node did not deliver: rebuild, else take what the node may still say. */
+  /** Whoever was asked did not deliver: rebuild, else take what the node may still say. */
   async #recover(
     read: FragmentRead,
     reading: Promise<ReadOutcome>,
@@ -200,14 +206,14 @@ class LogReader implements SegmentReader {
         firstBlock: read.firstBlock,
         blocks: read.count,
       });
-      this.onCorrupt?.(read.record, read.position);
+      this.onCorrupt?.(read.record, read.position, read.nodeId);
     }
     const rebuilt = await this.#rebuildPiece(read, outcome, reading);
     if (rebuilt === 'ok') return;
     if (outcome === 'slow' && !read.cancelled && (await reading) === 'ok') return;
     const last = await this.#fragments.read(read.throughItsNode());
     if (last === 'ok') return;
-    const stale = rebuilt === 'stale' || outcome === 'missing' || last === 'missing';
+    const stale = rebuilt === 'stale' || (outcome === 'missing' && !read.isOfCopy) || last === 'missing';
     if (!stale && !read.transferring && (await this.#links.reach(read.record.nodes))) {
       // A node came back that was not connected yet; each return is counted on once.
       const again = read.again();
@@ -242,7 +248,6 @@ class LogReader implements SegmentReader {
     outcome: ReadOutcome | 'slow',
     reading: Promise<ReadOutcome>,
   ): Promise<RebuildOutcome> {
-    if (read.record.parityFragments === 0) return 'lost';
     let finished: ReadOutcome | undefined;
     if (outcome === 'slow') void reading.then((late) => (finished = late));
     const stripBlocks = rebuildStripBlocks(read.record);
@@ -254,12 +259,13 @@ class LogReader implements SegmentReader {
         count: Math.min(stripBlocks, read.count - done),
         checksums: read.checksums!,
         checksumIndex: read.checksumIndex + done,
+        notFrom: read.nodeId,
       };
-      const result = await rebuildStrip(this.#rebuild, range, (bytes) => {
+      const result = await rebuildStrip(this.#rebuild, range, (bytes, rebuiltBlocks) => {
         if (finished === 'ok' && !read.cancelled) return;
         if (!read.cancelled) this.#giveUp(read, reading);
         read.into.set(bytes, done * BLOCK_BYTES);
-        this.#blocksRebuilt += range.count;
+        this.#blocksRebuilt += rebuiltBlocks;
       });
       if (finished === 'ok' && !read.cancelled) return 'ok';
       if (result !== 'ok') return result;

@@ -13,6 +13,7 @@ import type { NodeLinks } from '../cluster/nodes.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
 import { FragmentFreeing } from './fragment-freeing.ts';
+import { holdings } from './fragment-holders.ts';
 import type { FragmentLocations } from './fragment-locations.ts';
 import {
   type DurableSegment,
@@ -43,6 +44,8 @@ export interface SegmentWriterOptions {
   /** What landing() gives at least: the longest append. */
   readonly landingBlocks?: number;
   readonly room?: RoomRule;
+  /** On a node: what is given up as soon as the room is needed, and counts as room therefore. */
+  readonly yieldingBytes?: (nodeId: number) => number;
   /** Without it nodes that have forgotten their term go on without one. */
   readonly reigns?: Reigns;
 }
@@ -434,10 +437,10 @@ class LogWriter implements SegmentWriter {
   // Space
 
   availableBytes(): number {
-    const { slab } = this.#options;
+    const { slab, yieldingBytes = () => 0 } = this.#options;
     // Away is not full: while too few nodes answer, what is written waits for them.
     const nodes = this.#nodes.enoughAnswer ? this.#nodes.live() : this.#nodes.known();
-    const roomBytes = nodes.map((node) => node.freeBytes);
+    const roomBytes = nodes.map((node) => node.freeBytes + yieldingBytes(node.id));
     const accepted = ((this.#open === undefined ? 0 : 1) + this.#unplacedFlights()) * this.#segmentBlocks;
     return Math.max(0, usableBytes(roomBytes, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
   }
@@ -458,9 +461,9 @@ class LogWriter implements SegmentWriter {
   free(record: SegmentRecord): void {
     const { segmentId, generation } = record;
     this.#options.locations.forgetSegment(segmentId);
-    record.nodes.forEach((nodeId, position) => {
+    for (const { nodeId, position } of holdings(record)) {
       this.#freeing.free(nodeId, { segmentId, position, generation });
-    });
+    }
   }
 
   statistics(): WriterStatistics {

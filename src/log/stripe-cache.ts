@@ -50,9 +50,15 @@ export class StripeCache {
   suits(record: SegmentRecord, count: number): boolean {
     if (count < MIN_READ_BLOCKS || record.dataFragments < 2 || record.parityFragments === 0) return false;
     for (let position = 0; position < record.dataFragments; position++) {
-      if (this.#parts.fragments.reluctance(record.nodes[position]!) > 0) return true;
+      if (this.#reluctance(record, position) > 0) return true;
     }
     return false;
+  }
+
+  /** Of whoever is best asked for the fragment. */
+  #reluctance(record: SegmentRecord, position: number): number {
+    const { fragments } = this.#parts;
+    return fragments.reluctance(fragments.holderOf(record, position));
   }
 
   /** False: the bytes cannot be had here; read the ordinary way. */
@@ -113,7 +119,7 @@ export class StripeCache {
   }
 
   async #ensure(entry: Entry, record: SegmentRecord, position: number, column: number): Promise<boolean> {
-    const away = this.#parts.fragments.reluctance(record.nodes[position]!) > 0;
+    const away = this.#reluctance(record, position) > 0;
     if (!away && (await this.#direct(entry, record, position, column))) return true;
     let rebuilt = entry.rebuilt.get(column);
     if (rebuilt === undefined) {
@@ -142,7 +148,9 @@ export class StripeCache {
     into: Uint8Array,
   ): Promise<boolean> {
     const { fragments, watch } = this.#parts;
-    const read = new FragmentRead(record, position, column * COLUMN_BLOCKS, into.length / BLOCK_BYTES, into);
+    const count = into.length / BLOCK_BYTES;
+    const read = new FragmentRead(record, position, column * COLUMN_BLOCKS, count, into);
+    read.nodeId = fragments.holderOf(record, position);
     entry.users++;
     const reading = fragments.read(read);
     const outcome = await watch.watch(reading);
@@ -161,9 +169,9 @@ export class StripeCache {
 
   /** Reads what can be had of a column, with as much parity as will be needed, and rebuilds the data fragments that cannot. */
   async #rebuild(entry: Entry, record: SegmentRecord, column: number): Promise<boolean> {
-    const { fragments, kernels, scratch } = this.#parts;
+    const { kernels, scratch } = this.#parts;
     const { dataFragments: k, parityFragments: m, nodes } = record;
-    const answers = (position: number) => fragments.reluctance(nodes[position]!) === 0;
+    const answers = (position: number) => this.#reluctance(record, position) === 0;
     const away = nodes.slice(0, k).filter((_, position) => !answers(position)).length;
     const parity = nodes
       .map((_, position) => position)

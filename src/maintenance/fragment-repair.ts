@@ -15,6 +15,7 @@ import {
   type SegmentRecord,
 } from '../format/segment-record.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
+import { copiesOf, hasCopy, isHolder, withCopies } from '../log/fragment-holders.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { NodeCalls } from './node-calls.ts';
@@ -156,17 +157,22 @@ export async function storeFragment(
     return 'refused';
   }
   if (nodeId === holder) return (await holds(parts, stored)) ? 'restored' : 'refused';
+  // What a node has already it keeps as it is.
+  if (hasCopy(record, { position, nodeId }) && !(await holds(parts, stored))) return 'refused';
   if (changeRecord(parts, record, (now) => ({ ...now, nodes }))) return 'moved';
   const name = { segmentId: shape.segmentId, position, generation: shape.generation };
   await calls.free(nodeId, term, [name], parts.claims);
   return 'outdated';
 }
 
-/** The record says something else from now on. False: it does not say what it said before, or nothing in the segment is needed any more. */
+/**
+ * The record says something else from now on. False: it does not say what it said before, or nothing in the segment is needed any more, or `change` gives
+ * nothing. Copies that it names on nodes that have a fragment of their own by then are struck off, and the caller's to free.
+ */
 export function changeRecord(
   { metadata, platform }: RepairParts,
   before: SegmentRecord,
-  change: (record: SegmentRecord) => SegmentRecord,
+  change: (record: SegmentRecord) => SegmentRecord | undefined,
 ): boolean {
   const { segmentId } = before;
   return metadata.repair((redo, state) => {
@@ -174,8 +180,14 @@ export function changeRecord(
     if (record === undefined || record.liveBlocks === 0) return false;
     if (record.generation !== before.generation || !sameNodes(record.nodes, before.nodes)) return false;
     const changed = change(record);
-    assert(isConsistentSegmentRecord(changed), 'the numbers of a record fit each other');
-    redo.setRecord(segmentKey(segmentId), encodeSegmentRecord(changed, platform.kernels.crc32c));
+    if (changed === undefined) return false;
+    // A copy that is in the way goes: no node is to hold two fragments.
+    const made = withCopies(
+      changed,
+      copiesOf(changed).filter(({ nodeId }) => !changed.nodes.includes(nodeId)),
+    );
+    assert(isConsistentSegmentRecord(made), 'the numbers of a record fit each other');
+    redo.setRecord(segmentKey(segmentId), encodeSegmentRecord(made, platform.kernels.crc32c));
     return true;
   });
 }
@@ -200,7 +212,7 @@ async function holds(parts: RepairParts, { record, position, nodeId, checksums }
   return true;
 }
 
-/** Fragments that the record does not name any more; where a node does not answer, its sweep takes them when it does. */
+/** These fragments, and copies that the record does not name any more; where a node does not answer, its sweep takes them when it does. */
 export async function freeOld(
   { calls, metadata, claims }: RepairParts,
   old: SegmentRecord,
@@ -208,8 +220,10 @@ export async function freeOld(
 ): Promise<void> {
   const { segmentId, generation } = old;
   await metadata.sync();
-  const frees = positions.map(async (position) => {
-    const nodeId = old.nodes[position]!;
+  const now = metadata.segment(segmentId);
+  const copies = copiesOf(old).filter((copy) => now === undefined || !isHolder(now, copy));
+  const left = [...positions.map((position) => ({ position, nodeId: old.nodes[position]! })), ...copies];
+  const frees = left.map(async ({ position, nodeId }) => {
     const name = { segmentId, position, generation };
     // One that hangs is not waited for.
     if (calls.isUp(nodeId)) await calls.free(nodeId, metadata.term, [name], claims);

@@ -45,7 +45,11 @@ export async function addParity(parts: RepairParts, addition: ParityAddition): P
   const nodes = [...record.nodes];
   const outcome = await putAll(parts, addition, pieces, nodes);
   if (outcome === 'ok') {
-    if (changeRecord(parts, record, (now) => ({ ...now, parityFragments, nodes }))) return 'changed';
+    if (changeRecord(parts, record, (now) => ({ ...now, parityFragments, nodes }))) {
+      // Copies that were in the way.
+      if (record.copies !== undefined) await freeOld(parts, record, []);
+      return 'changed';
+    }
   }
   await freeAdded(parts, record, nodes);
   return outcome === 'ok' ? 'outdated' : outcome;

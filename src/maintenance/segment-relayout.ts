@@ -3,12 +3,13 @@
  * with full parity (or as much as is asked for), under the next generation. Extents do not change: they count blocks of the segment, whatever it is cut into.
  *
  * No node gets the position that it holds, so the old layout stays whole until the record names the new one: one transaction, when all new
- * fragments are durable. A crash before it leaves the new ones as orphans, after it the old ones. Memory: the segment with its parity, and
+ * fragments are durable; it names no copies. A crash before it leaves the new ones as orphans, after it the old ones. Memory: the segment with its parity, and
  * a strip of each fragment. The caller holds the segment's claim.
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
+import { withCopies } from '../log/fragment-holders.ts';
 import { fragmentBlocksFor } from '../log/segment-layout.ts';
 import { changeRecord, freeOld, type RepairOutcome, type RepairParts, readStrip } from './fragment-repair.ts';
 import { STRIP_BLOCKS } from './repair-memory.ts';
@@ -42,7 +43,7 @@ export async function layOutAnew(
   if (nodes === undefined) return 'refused';
   const blocks = record.dataBlocks + record.summaryBlocks;
   const fragmentBlocks = fragmentBlocksFor(blocks, dataFragments);
-  const made = { ...record, dataFragments, parityFragments, fragmentBlocks, nodes };
+  const made = { ...withCopies(record, []), dataFragments, parityFragments, fragmentBlocks, nodes };
   const pieces = await readInto(parts, relayout, made);
   if (pieces === undefined) return 'unreadable';
   for (let step = 1; step <= GENERATIONS_TRIED; step++) {

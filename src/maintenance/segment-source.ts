@@ -52,6 +52,7 @@ export class SegmentSource {
   readonly #platform: Platform;
   readonly #calls: NodeCalls;
   readonly #reader: FragmentReader;
+  /** By node: each has one fragment of the segment. */
   readonly #descriptions = new Map<number, Promise<FragmentDescription | CallFailure>>();
 
   constructor(platform: Platform, calls: NodeCalls, reader: FragmentReader, record: SegmentRecord) {
@@ -61,30 +62,35 @@ export class SegmentSource {
     this.record = record;
   }
 
-  /** The header of the fragment: the one that the record means, or why not. */
-  describe(position: number): Promise<FragmentDescription | CallFailure> {
-    let asked = this.#descriptions.get(position);
+  /** The header of the fragment, or of a copy of it on another node: the one that the record means, or why not. */
+  describe(
+    position: number,
+    nodeId = this.record.nodes[position]!,
+  ): Promise<FragmentDescription | CallFailure> {
+    let asked = this.#descriptions.get(nodeId);
     if (asked === undefined) {
-      asked = this.#describe(position);
-      this.#descriptions.set(position, asked);
+      asked = this.#describe(position, nodeId);
+      this.#descriptions.set(nodeId, asked);
     }
     return asked;
   }
 
-  async #describe(position: number): Promise<FragmentDescription | CallFailure> {
+  async #describe(position: number, nodeId: number): Promise<FragmentDescription | CallFailure> {
     const { record } = this;
-    const found = await this.#calls.describe(record.nodes[position]!, {
-      segmentId: record.segmentId,
-      position,
-    });
+    const found = await this.#calls.describe(nodeId, { segmentId: record.segmentId, position });
     if (typeof found === 'string') return found;
     if (found.generation !== record.generation) return 'missing';
     return fits(record, position, found) ? found : 'corrupt';
   }
 
   /** Fills `into` with the fragment's blocks from `firstBlock` on. */
-  async read(position: number, firstBlock: number, into: Uint8Array): Promise<'ok' | CallFailure> {
-    const described = await this.describe(position);
+  async read(
+    position: number,
+    firstBlock: number,
+    into: Uint8Array,
+    nodeId = this.record.nodes[position]!,
+  ): Promise<'ok' | CallFailure> {
+    const described = await this.describe(position, nodeId);
     if (typeof described === 'string') return described;
     const count = into.length / BLOCK_BYTES;
     const read = new FragmentRead(
@@ -96,6 +102,7 @@ export class SegmentSource {
       described.checksums,
       firstBlock,
     );
+    read.nodeId = nodeId;
     const reading = this.#reader.read(read);
     const outcome = await this.#inTime(reading);
     if (outcome !== 'late') return outcome;

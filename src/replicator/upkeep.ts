@@ -1,6 +1,6 @@
 /**
  * What keeps a volume whole, put together: the index of where segments lie, the healer, the inventory of nodes, the scrubber, what keeps the
- * availability that is asked for, and what moves fragments between nodes, with one budget for all.
+ * availability that is asked for, what moves fragments between nodes, and what keeps extra copies of those that are read a lot, with one budget for all.
  * Runs in the process that is the volume's primary, and remembers its settings in the metadata.
  */
 
@@ -15,15 +15,20 @@ import {
 } from '../format/availability-state.ts';
 import {
   type BalanceSettings,
+  type CopySettings,
+  decodeCopySettings,
   decodeHealSettings,
   decodeScrubState,
+  encodeCopySettings,
   encodeHealSettings,
   encodeScrubState,
   type HealSettings,
   type ScrubState,
 } from '../format/maintenance-state.ts';
+import type { SegmentRecord } from '../format/segment-record.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
 import type { SegmentReader } from '../log/log.ts';
+import { ReadUse } from '../log/read-use.ts';
 import type { Shape } from '../log/segment-layout.ts';
 import type { TargetShape } from '../log/target-shape.ts';
 import { IoBudget, RateLimit } from '../maintenance/budget.ts';
@@ -42,6 +47,12 @@ import {
   type ReleaseObstacle,
   releaseNode,
 } from './balance/node-release.ts';
+import {
+  CopyKeeper,
+  type CopyStatus,
+  DEFAULT_COPY_SETTINGS,
+  type SegmentCopies,
+} from './copies/copy-keeper.ts';
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';
@@ -81,10 +92,14 @@ export interface BalanceReport extends BalanceStatus {
   readonly limitBytesPerSecond: number;
 }
 
+export interface CopiesReport extends CopyStatus, CopySettings {}
+
 export const DEFAULT_GRACE_MS = 60_000;
 export const DEFAULT_SCRUB_INTERVAL_SECONDS = 30 * 24 * 3600;
 /** Fragments move for evenness once no node has come or gone for so long. */
 const BALANCE_SETTLE_MS = 10_000;
+/** Copies are made, and stay, while there is so many times the room that others begin to win some at. */
+const COPY_HEADROOMS = 2;
 /** From when on the schedule counts is made durable only after a while: commands that open a volume for a moment change nothing. */
 const FIRST_SAVE_MS = 60_000;
 
@@ -106,8 +121,11 @@ export class Upkeep {
   readonly #times: NodeTimes;
   readonly #adapter: Adapter;
   readonly #balancer: Balancer;
+  readonly #copyLimit: RateLimit;
+  readonly #copies: CopyKeeper;
   readonly #unobserve: () => void;
   #healSettings: HealSettings;
+  #copySettings: CopySettings;
   #firstSave: Timer | undefined;
   #closed = false;
 
@@ -122,6 +140,7 @@ export class Upkeep {
     this.#healLimit = new RateLimit(platform);
     this.#scrubLimit = new RateLimit(platform);
     this.#balanceLimit = new RateLimit(platform);
+    this.#copyLimit = new RateLimit(platform);
     const budget = new IoBudget(
       platform,
       () => (this.#places.committedBlocks + reader.statistics().blocksRead) * BLOCK_BYTES,
@@ -145,7 +164,7 @@ export class Upkeep {
       platform,
       {
         ...{ ...shared, limit: this.#scrubLimit },
-        onDamage: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
+        onDamage: (record, nodeId) => this.#noteDamage(record, nodeId),
         save: (state) => this.#saved.save('scrub', encodeScrubState(state)),
       },
       scrubState ?? firstScrubState(platform.clock.wallMs()),
@@ -155,7 +174,7 @@ export class Upkeep {
     }
     this.#inventory = new Inventory(platform, {
       ...{ links, metadata, calls: this.#calls },
-      onMissing: (record, nodeId) => this.#healer.noteDamage(record, nodeId),
+      onMissing: (record, nodeId) => this.#noteDamage(record, nodeId),
     });
     this.#times = new NodeTimes(
       platform,
@@ -189,13 +208,32 @@ export class Upkeep {
       },
       balanceSettings.paused,
     );
+    this.#copySettings = this.#saved.load('copies', decodeCopySettings) ?? DEFAULT_COPY_SETTINGS;
+    this.#copyLimit.bytesPerSecond = this.#copySettings.limitBytesPerSecond || undefined;
+    this.#copies = new CopyKeeper(
+      platform,
+      {
+        ...{
+          ...shared,
+          links,
+          places: this.#places,
+          use: reader.use ?? new ReadUse(),
+          limit: this.#copyLimit,
+        },
+        isGone: (nodeId) => this.#healer.isGone(nodeId),
+        mustWait: () => this.#healer.isWorking || this.#adapter.isConverting,
+        hasRoom: () => this.#hasRoom(COPY_HEADROOMS),
+        onDamage: (record, nodeId) => this.#noteDamage(record, nodeId),
+      },
+      this.#copySettings,
+    );
     this.#release = {
       ...{ metadata, claims, places: this.#places, settings: this.#drainSettings },
       sealedSegments: parts.sealedSegments,
       memberIds: () => this.#balancer.memberIds,
       parityFragments: () => shape.parityFragments,
     };
-    reader.onCorrupt = (record, position) => this.#healer.noteDamage(record, record.nodes[position]!);
+    reader.onCorrupt = (record, _position, nodeId) => this.#noteDamage(record, nodeId);
   }
 
   /** Gets to know the segments that are there; nothing is healed before that. */
@@ -205,6 +243,7 @@ export class Upkeep {
       this.#healer.wake();
       this.#adapter.start();
       this.#balancer.wake();
+      this.#copies.wake();
     } catch (error) {
       // The metadata may be closed by now, too.
       if (this.#closed) return;
@@ -237,9 +276,37 @@ export class Upkeep {
     return this.#adapter;
   }
 
-  #hasRoom(): boolean {
+  #hasRoom(headrooms = 1): boolean {
     const { blocks, beginBlocks } = this.#parts.room.headroom();
-    return blocks >= beginBlocks;
+    return blocks >= headrooms * beginBlocks;
+  }
+
+  /** A node that answers does not have what the record says it has. */
+  #noteDamage(record: SegmentRecord, nodeId: number): void {
+    if (record.nodes.includes(nodeId)) this.#healer.noteDamage(record, nodeId);
+    else this.#copies.noteBad(record.segmentId, nodeId);
+  }
+
+  copies(): CopiesReport {
+    return { ...this.#copySettings, ...this.#copies.status() };
+  }
+
+  /** What is thought of a segment now. */
+  explainCopies(segmentId: number): SegmentCopies | undefined {
+    return this.#copies.explain(segmentId);
+  }
+
+  changeCopies(changes: Partial<CopySettings>): void {
+    const settings = { ...this.#copySettings, ...changes };
+    this.#saved.save('copies', encodeCopySettings(settings));
+    this.#copySettings = settings;
+    this.#copyLimit.bytesPerSecond = settings.limitBytesPerSecond || undefined;
+    this.#copies.settings = settings;
+  }
+
+  /** For writers: room on a node that copies give up, and whether to wait for it. */
+  get yielding(): Pick<CopyKeeper, 'yieldingBytes' | 'giveUpAll'> {
+    return this.#copies;
   }
 
   /** Nodes that are down now count as gone. */
@@ -321,6 +388,7 @@ export class Upkeep {
       this.#scrubber.close(),
       this.#adapter.close(),
       this.#balancer.close(),
+      this.#copies.close(),
     ]);
     this.#unobserve();
     this.#sources.close();

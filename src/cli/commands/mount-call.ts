@@ -3,7 +3,7 @@ import { RpcError } from '../../cluster/rpc.ts';
 import { connectRpc } from '../../cluster/rpc-connect.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
-import type { BalanceReport, HealReport } from '../../replicator/upkeep.ts';
+import type { BalanceReport, CopiesReport, HealReport } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { MountRequest, UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { callControl } from '../supervisor/control-service.ts';
@@ -18,6 +18,7 @@ export interface Reports {
   readonly scrub: ScrubStatus;
   readonly availability: AvailabilityReport;
   readonly balance: BalanceReport;
+  readonly copies: CopiesReport;
 }
 
 export type Call = <Job extends UpkeepJob>(job: Job, action: UpkeepAction) => Promise<Reports[Job]>;

@@ -34,6 +34,15 @@ export function parseRate(text: string): number {
   );
 }
 
+/** How often in a day. */
+export function parsePerDay(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new CommandFailure(
+    exitCodes.usage,
+    `--reads-per-day ${text}: a whole number of 1 or more is expected`,
+  );
+}
+
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 const MOST_SECONDS = 10 * 365 * 86_400;
 

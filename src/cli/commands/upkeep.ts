@@ -1,18 +1,19 @@
 /**
- * `tartan heal`, `tartan scrub`, `tartan rebalance` and `tartan availability`: what is under way, what is asked for, and how fast it may go; `tartan wait`: until it is done.
+ * `tartan heal`, `tartan scrub`, `tartan rebalance`, `tartan copies` and `tartan availability`: what is under way, what is asked for, and how fast it may go; `tartan wait`: until it is done.
  * Answered by the mount's process.
  */
 import type { Command } from 'commander';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { availabilityText } from '../status/availability-text.ts';
 import { balanceText } from '../status/balance-text.ts';
+import { copiesText } from '../status/copies-text.ts';
 import { healText, scrubText } from '../status/upkeep-text.ts';
-import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import type { CopyConditions, UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { readVolumeFile } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { type Reports, withUpkeep } from './mount-call.ts';
-import { parseDuration, parsePercent, parseRate } from './numbers.ts';
+import { parseDuration, parsePercent, parsePerDay, parseRate } from './numbers.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
 const POLL_MS = 250;
@@ -22,6 +23,7 @@ const texts: { readonly [Job in UpkeepJob]: (report: Reports[Job]) => string } =
   scrub: scrubText,
   availability: availabilityText,
   balance: balanceText,
+  copies: copiesText,
 };
 
 export function addUpkeepCommands(program: Command): void {
@@ -53,8 +55,49 @@ export function addUpkeepCommands(program: Command): void {
   addAction(rebalance, 'balance', 'status', 'say what has to move, and how long it will take');
   addAction(rebalance, 'balance', 'start', 'begin now, without waiting for nodes to settle');
   addSwitches(rebalance, 'balance');
+  addCopies(program);
   addAvailability(program);
   addWait(program);
+}
+
+function addCopies(program: Command): void {
+  const copies = program
+    .command('copies')
+    .description('extra copies of data that is read a lot, to share the load of reading it');
+  addAction(copies, 'copies', 'status', 'say what is copied, when, and what is read from which node');
+  for (const [name, on, description] of [
+    ['on', true, 'copy what is read a lot and hardly written'],
+    ['off', false, 'drop all copies, and make none, also over restarts'],
+  ] as const) {
+    addJsonOption(addVolumeOptions(copies.command(name).description(description))).action(
+      (options: VolumeOptions) => act('copies', { kind: 'switch', on }, options),
+    );
+  }
+  addLimit(copies, 'copies');
+  const when = copies
+    .command('when')
+    .description('what counts as read a lot; what is not given stays as it is')
+    .option('--reads-per-day <count>', 'times that all data of a segment is read', parsePerDay)
+    .option('--busy <rate>', 'bytes per second that are read from the busiest of its nodes', parseRate)
+    .option('--window <time>', 'over how long use is measured', parseDuration);
+  addJsonOption(addVolumeOptions(when)).action((options: VolumeOptions & CopyOptions) =>
+    act('copies', { kind: 'when', ...copyConditions(options) }, options),
+  );
+}
+
+interface CopyOptions {
+  readonly readsPerDay?: number;
+  readonly busy?: number;
+  readonly window?: number;
+}
+
+function copyConditions({ readsPerDay, busy, window }: CopyOptions): Partial<CopyConditions> {
+  if (window === 0) throw new CommandFailure(exitCodes.usage, '--window: a second or more is expected');
+  return {
+    ...(readsPerDay === undefined ? {} : { readsPerDay }),
+    ...(busy === undefined ? {} : { busyBytesPerSecond: busy }),
+    ...(window === undefined ? {} : { windowSeconds: window }),
+  };
 }
 
 function addAvailability(program: Command): void {
@@ -83,6 +126,10 @@ function addAvailability(program: Command): void {
 function addSwitches(parent: Command, job: UpkeepJob): void {
   addAction(parent, job, 'pause', 'stop until it is resumed, also over restarts');
   addAction(parent, job, 'resume', 'go on');
+  addLimit(parent, job);
+}
+
+function addLimit(parent: Command, job: UpkeepJob): void {
   const limit = parent
     .command('limit')
     .description('how fast it may go at most')

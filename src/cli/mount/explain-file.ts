@@ -3,13 +3,19 @@ import { MAX_FILE_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import { newBlockMap } from '../../metadata/extent-runs.ts';
 import type { MetadataManager } from '../../metadata/metadata.ts';
+import type { SegmentCopies } from '../../replicator/copies/copy-keeper.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { ExplainedExtent, ExplainedSegment, Explanation } from '../supervisor/control-messages.ts';
 
 const MAP_BLOCKS = 1024;
 const MAX_EXTENTS = 5_000;
 
-export async function explainFile(metadata: MetadataManager, inodeNumber: number): Promise<Explanation> {
+/** `useOf`: what is thought of copying a segment. */
+export async function explainFile(
+  metadata: MetadataManager,
+  inodeNumber: number,
+  useOf: (segmentId: number) => SegmentCopies | undefined,
+): Promise<Explanation> {
   const inode = metadata.inode(inodeNumber);
   if (inode === undefined) {
     throw new CommandFailure(exitCodes.usage, `there is no inode ${inodeNumber} in this volume`);
@@ -36,7 +42,7 @@ export async function explainFile(metadata: MetadataManager, inodeNumber: number
     inode: inodeNumber,
     sizeBytes: inode.sizeBytes,
     extents: listed,
-    segments: segmentsOf(metadata, listed),
+    segments: segmentsOf(metadata, listed, useOf),
     truncated: extents.length > MAX_EXTENTS || fileBlock < endBlock,
   };
 }
@@ -64,7 +70,11 @@ function addBlocks(
   extents.push({ fileBlock, blocks, segmentId, blockIndex });
 }
 
-function segmentsOf(metadata: MetadataManager, extents: readonly ExplainedExtent[]): ExplainedSegment[] {
+function segmentsOf(
+  metadata: MetadataManager,
+  extents: readonly ExplainedExtent[],
+  useOf: (segmentId: number) => SegmentCopies | undefined,
+): ExplainedSegment[] {
   const ids = new Set(extents.map((extent) => extent.segmentId));
   ids.delete(0);
   const members = metadata.ensemble.map((member) => member.nodeId);
@@ -78,10 +88,12 @@ function segmentsOf(metadata: MetadataManager, extents: readonly ExplainedExtent
         parityFragments: 0,
         fragmentBlocks: 0,
         nodes: [],
+        use: null,
         journaledOn: members,
       };
     }
     const { dataFragments, parityFragments, fragmentBlocks, nodes } = record;
-    return { segmentId, dataFragments, parityFragments, fragmentBlocks, nodes, journaledOn: null };
+    const use = useOf(segmentId) ?? null;
+    return { segmentId, dataFragments, parityFragments, fragmentBlocks, nodes, use, journaledOn: null };
   });
 }

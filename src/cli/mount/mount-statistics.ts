@@ -39,6 +39,7 @@ export async function mountStatistics(parts: MountParts): Promise<MountStatistic
     work: workUnderWay(parts.upkeep, availability),
     availability,
     draining: parts.upkeep.balance().draining,
+    copies: copiesOf(parts.upkeep),
     blocksRebuilt: read.blocksRebuilt,
     corruptBlocks: read.corruptBlocks,
     cleaning: {
@@ -85,6 +86,11 @@ function balanceWork(upkeep: Upkeep): WorkFacts | undefined {
     leftBytes: Math.ceil(bytesLeft),
     ...{ bytesPerSecond, secondsLeft },
   };
+}
+
+function copiesOf(upkeep: Upkeep): MountStatistics['copies'] {
+  const { copiedSegments, copies, bytes } = upkeep.copies();
+  return { copiedSegments, copies, bytes };
 }
 
 function redundancyOf(upkeep: Upkeep) {

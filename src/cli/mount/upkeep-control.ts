@@ -1,9 +1,9 @@
-/** What `tartan heal`, `tartan scrub`, `tartan rebalance` and `tartan availability` ask of the mount's process. */
+/** What `tartan heal`, `tartan scrub`, `tartan rebalance`, `tartan copies` and `tartan availability` ask of the mount's process. */
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Adapter, AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { ReleaseObstacle } from '../../replicator/balance/node-release.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
-import type { BalanceReport, HealReport, Upkeep } from '../../replicator/upkeep.ts';
+import type { BalanceReport, CopiesReport, HealReport, Upkeep } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { formatSize } from '../volume/sizes.ts';
@@ -15,11 +15,12 @@ export async function controlUpkeep(
   upkeep: Upkeep,
   job: UpkeepJob,
   action: UpkeepAction,
-): Promise<HealReport | ScrubStatus | AvailabilityReport | BalanceReport> {
+): Promise<HealReport | ScrubStatus | AvailabilityReport | BalanceReport | CopiesReport> {
   try {
     if (job === 'heal') controlHealing(upkeep, action);
     else if (job === 'scrub') controlScrubbing(upkeep, action);
     else if (job === 'balance') await controlBalancing(upkeep, action);
+    else if (job === 'copies') controlCopies(upkeep, action);
     else controlAvailability(upkeep.adapter, action);
   } catch (error) {
     if (!(error instanceof MetadataUnavailable)) throw error;
@@ -27,6 +28,7 @@ export async function controlUpkeep(
   }
   if (job === 'availability') return upkeep.availability();
   if (job === 'balance') return upkeep.balance();
+  if (job === 'copies') return upkeep.copies();
   return job === 'heal' ? upkeep.heal() : upkeep.scrub();
 }
 
@@ -105,6 +107,26 @@ async function controlBalancing(upkeep: Upkeep, action: UpkeepAction): Promise<v
       return;
     default:
       throw new CommandFailure(exitCodes.usage, `rebalance has no ${action.kind}`);
+  }
+}
+
+function controlCopies(upkeep: Upkeep, action: UpkeepAction): void {
+  switch (action.kind) {
+    case 'status':
+      return;
+    case 'switch':
+      upkeep.changeCopies({ enabled: action.on });
+      return;
+    case 'limit':
+      upkeep.changeCopies({ limitBytesPerSecond: action.bytesPerSecond });
+      return;
+    case 'when': {
+      const { kind: _, ...conditions } = action;
+      upkeep.changeCopies(conditions);
+      return;
+    }
+    default:
+      throw new CommandFailure(exitCodes.usage, `copies has no ${action.kind}`);
   }
 }
 

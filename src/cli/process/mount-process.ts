@@ -221,7 +221,7 @@ async function answerCommand(
     case 'facts':
       return mountStatistics(parts);
     case 'explain':
-      return explainFile(parts.metadata, command.inode);
+      return explainFile(parts.metadata, command.inode, (segmentId) => parts.upkeep.explainCopies(segmentId));
     case 'unmount':
       return unmountOnCommand(command.lazy, parts, mount, close);
     case 'upkeep':

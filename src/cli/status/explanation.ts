@@ -3,6 +3,7 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import type { ExplainedSegment, Explanation } from '../supervisor/control-messages.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
+import { useText } from './copies-text.ts';
 
 export interface ExplainedPiece {
   readonly offsetBytes: number;
@@ -11,7 +12,7 @@ export interface ExplainedPiece {
   /** term.counter */
   readonly segment: string;
   readonly fragment: number | null;
-  /** The node of the fragment; for a journaled block the members of the journal. */
+  /** The node of the fragment, and that of its copy if there is one; for a journaled block the members of the journal. */
   readonly nodes: readonly number[];
   readonly parityNodes: readonly number[];
 }
@@ -68,9 +69,13 @@ function whereabouts(
     kind: 'segment',
     segment: segmentText,
     fragment,
-    nodes: segment.nodes.slice(fragment, fragment + 1),
+    nodes: [...segment.nodes.slice(fragment, fragment + 1), ...copyNodes(segment, fragment)],
     parityNodes: segment.nodes.slice(segment.dataFragments),
   };
+}
+
+function copyNodes({ use }: ExplainedSegment, fragment: number): number[] {
+  return (use?.copies ?? []).filter(({ position }) => position === fragment).map(({ nodeId }) => nodeId);
 }
 
 export function explanationText(path: string, explanation: Explanation): string {
@@ -95,5 +100,8 @@ export function explanationText(path: string, explanation: Explanation): string 
     ],
     rows,
   );
-  return `${title}\n${table}${explanation.truncated ? '\n... and more extents' : ''}`;
+  const uses = explanation.segments.flatMap(({ segmentId, use }) =>
+    use === null ? [] : [`\nsegment ${segmentName(segmentId)}: ${useText(use)}`],
+  );
+  return `${title}\n${table}${explanation.truncated ? '\n... and more extents' : ''}${uses.join('')}`;
 }

@@ -51,6 +51,8 @@ export interface StatusReport {
     readonly writeAmplification: number | null;
     readonly reclaimableBytes: number;
   };
+  /** Extra ones of fragments that are read a lot. */
+  readonly copies: MountStatistics['copies'];
   readonly availability: {
     /** Share of time that the data may be unavailable; null: nobody asked for anything. */
     readonly targetUnavailability: number | null;
@@ -163,6 +165,7 @@ export function statusReport(
       availableBytes: statistics?.availableBytes ?? 0,
     },
     cleaning: cleaningReport(statistics),
+    copies: statistics?.copies ?? { copiedSegments: 0, copies: 0, bytes: 0 },
     availability: availabilityReport(statistics),
     work: statistics?.work ?? [],
     files: statistics?.files ?? 0,

@@ -33,6 +33,10 @@ export function statusText(report: StatusReport): string {
     lines.push(`available   ${outlookText(report.availability)}`);
   }
   if (report.cleaning.cleanedSegments > 0 || report.cleaning.running) lines.push(cleaningText(report));
+  if (report.copies.copies > 0) {
+    const { copiedSegments, copies, bytes } = report.copies;
+    lines.push(`copies      ${copies} of fragments of ${copiedSegments} segments, ${formatSize(bytes)}`);
+  }
   for (const work of report.work) lines.push(workText(work));
   if (manager.term > 0) {
     const primary = manager.primary === null ? 'no primary' : `primary at ${manager.primary}`;

@@ -3,11 +3,13 @@
  * both ways; the two ends are always of one build, but unknown commands are refused all the same. docs/format/control.md
  */
 
+import type { CopySettings } from '../../format/maintenance-state.ts';
 import type { CheckProgress } from '../../fsck/check-volume.ts';
 import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { DrainReport } from '../../replicator/balance/balancer.ts';
+import type { CopyStatus, SegmentCopies } from '../../replicator/copies/copy-keeper.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
@@ -33,7 +35,7 @@ export type MountRequest =
   | { readonly command: 'check-cancel' }
   | { readonly command: 'upkeep'; readonly job: UpkeepJob; readonly action: UpkeepAction };
 
-export type UpkeepJob = 'heal' | 'scrub' | 'availability' | 'balance';
+export type UpkeepJob = 'heal' | 'scrub' | 'availability' | 'balance' | 'copies';
 
 export type UpkeepAction =
   | { readonly kind: 'status' | 'start' | 'pause' | 'resume' }
@@ -43,10 +45,16 @@ export type UpkeepAction =
   | { readonly kind: 'grace'; readonly ms: number }
   /** Of balance: empties a node, takes it into use again, or lets go of one that holds nothing. */
   | { readonly kind: 'drain' | 'undrain' | 'release'; readonly id: number }
+  /** Of copies. */
+  | { readonly kind: 'switch'; readonly on: boolean }
+  | ({ readonly kind: 'when' } & Partial<CopyConditions>)
   /** Of scrub; 0: never. */
   | { readonly kind: 'every'; readonly seconds: number }
   /** Of availability: share of time that the data may be unavailable; 0: whatever it is. */
   | { readonly kind: 'target'; readonly unavailability: number };
+
+/** When fragments are copied. */
+export type CopyConditions = Pick<CopySettings, 'windowSeconds' | 'readsPerDay' | 'busyBytesPerSecond'>;
 
 export interface CheckSettings {
   readonly data: boolean;
@@ -129,6 +137,8 @@ export interface MountStatistics {
   readonly work: readonly WorkFacts[];
   readonly availability: AvailabilityReport;
   readonly draining: readonly DrainReport[];
+  /** Extra ones of fragments that are read a lot. */
+  readonly copies: Pick<CopyStatus, 'copiedSegments' | 'copies' | 'bytes'>;
   readonly blocksRebuilt: number;
   readonly corruptBlocks: number;
   readonly cleaning: CleaningStatistics;
@@ -169,6 +179,8 @@ export interface ExplainedSegment {
   readonly fragmentBlocks: number;
   /** Node of each fragment, data first. */
   readonly nodes: readonly number[];
+  /** What is thought of copying it; null: nothing, its blocks are in the journal. */
+  readonly use: SegmentCopies | null;
   /** Its blocks are in the journal of these nodes and not yet in a segment of their own. */
   readonly journaledOn: readonly number[] | null;
 }

@@ -4,8 +4,10 @@
  */
 import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
+import { copyHolder } from '../../log/fragment-holders.ts';
 import { fragmentBlocksFor } from '../../log/segment-layout.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
+import { promoteCopy } from '../../maintenance/fragment-copies.ts';
 import { moveFragment } from '../../maintenance/fragment-move.ts';
 import {
   freeOld,
@@ -43,6 +45,11 @@ export async function leaveNodes(
     const position = record?.nodes.findIndex(members.isDraining) ?? -1;
     if (record === undefined || position < 0) return 'moved';
     if (members.count() < record.nodes.length) return relayOut(parts, record, members);
+    const copy = copyHolder(record, position);
+    if (copy !== undefined && !members.isDraining(copy) && (await promoteCopy(parts, record, position))) {
+      await freeOld(parts, record, [position]);
+      continue;
+    }
     const target = targetFor(record, position, members);
     if (target === undefined) {
       return members.live().every(({ id }) => record.nodes.includes(id)) ? 'postponed' : 'full';

@@ -1,14 +1,16 @@
 /**
- * Heals one segment: every fragment of it that lies on a gone node, or is missing or damaged on one that answers, is rebuilt. In its place where the node
- * answers; on a node that holds none of the segment otherwise; and where there is no such node, the segment is laid out anew on those that
+ * Heals one segment: every fragment of it that lies on a gone node, or is missing or damaged on one that answers, is rebuilt. By naming a good copy of it
+ * where there is one; in its place where the node answers; on a node that holds none of the segment otherwise; and where there is no such node, the segment is laid out anew on those that
  * are left, narrower and with full parity.
  *
  * What the segment had before is not touched until the record names the new fragments durably. The caller holds the segment's claim.
  */
 import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
+import { copyHolder } from '../../log/fragment-holders.ts';
 import { fragmentBlocksFor } from '../../log/segment-layout.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
+import { promoteCopy } from '../../maintenance/fragment-copies.ts';
 import { freeOld, type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 
@@ -41,6 +43,10 @@ export async function healSegment(
   for (const position of broken) {
     const record = parts.metadata.segment(segmentId);
     if (record === undefined || record.liveBlocks === 0) return 'healed';
+    if (await promoted(parts, record, position, options)) {
+      bad.delete(position);
+      continue;
+    }
     const targets = targetsFor(record, position, options);
     const outcome =
       targets.length === 0 ? 'refused' : await repairFragment(parts, { record, position, bad, targets });
@@ -50,6 +56,20 @@ export async function healSegment(
     if (outcome === 'moved') await freeOld(parts, record, [position]);
   }
   return 'healed';
+}
+
+/** A good copy takes its place. */
+async function promoted(
+  parts: RepairParts,
+  record: SegmentRecord,
+  position: number,
+  { isBad }: HealOptions,
+): Promise<boolean> {
+  const nodeId = copyHolder(record, position);
+  if (nodeId === undefined || isBad(nodeId)) return false;
+  if (!(await promoteCopy(parts, record, position))) return false;
+  await freeOld(parts, record, [position]);
+  return true;
 }
 
 /** The node itself if it answers, then the best of those that hold nothing of the segment. */

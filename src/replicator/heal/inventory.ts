@@ -8,6 +8,7 @@ import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
 import { type RpcClient, RpcError } from '../../cluster/rpc.ts';
 import { FormatError } from '../../format/fields.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
+import { positionOn } from '../../log/fragment-holders.ts';
 import { NodeWalk } from '../../log/segment-table.ts';
 import type { NodeCalls } from '../../maintenance/node-calls.ts';
 import type { PrimaryManager } from '../../metadata/manager.ts';
@@ -18,7 +19,7 @@ export interface InventoryParts {
   readonly links: NodeLinks;
   readonly metadata: PrimaryManager;
   readonly calls: NodeCalls;
-  /** The node does not have the fragment that the record says it has. */
+  /** The node does not have the fragment, or copy, that the record says it has. */
   readonly onMissing: (record: SegmentRecord, nodeId: number) => void;
   /** From a connection to its comparison. */
   readonly delayMs?: number;
@@ -97,7 +98,7 @@ export class Inventory {
       const page = await this.#parts.metadata.segments(after, PAGE_SEGMENTS);
       const suspects: SegmentRecord[] = [];
       for (const record of page) {
-        if (record.liveBlocks === 0 || !record.nodes.includes(nodeId)) continue;
+        if (record.liveBlocks === 0 || positionOn(record, nodeId) === undefined) continue;
         if (!(await holds(walk, nodeId, record))) suspects.push(record);
       }
       const confirmed = await Promise.all(suspects.map((record) => this.#isMissing(nodeId, record)));
@@ -112,12 +113,12 @@ export class Inventory {
 
   async #isMissing(nodeId: number, before: SegmentRecord): Promise<boolean> {
     const { segmentId } = before;
-    const position = before.nodes.indexOf(nodeId);
+    const position = positionOn(before, nodeId)!;
     const found = await this.#parts.calls.describe(nodeId, { segmentId, position });
     if (this.#closed || found === 'unreachable') return false;
     const record = this.#parts.metadata.segment(segmentId);
     if (record === undefined || record.liveBlocks === 0) return false;
-    if (record.generation !== before.generation || record.nodes[position] !== nodeId) return false;
+    if (record.generation !== before.generation || positionOn(record, nodeId) !== position) return false;
     if (typeof found !== 'string' && found.generation === record.generation) return false;
     this.#parts.onMissing(record, nodeId);
     return true;
@@ -127,7 +128,7 @@ export class Inventory {
 /** Steps the walk past the segment. */
 async function holds(walk: NodeWalk, nodeId: number, record: SegmentRecord): Promise<boolean> {
   const { segmentId, generation } = record;
-  const position = record.nodes.indexOf(nodeId);
+  const position = positionOn(record, nodeId);
   let found = false;
   for (;;) {
     const head = await walk.head();

@@ -2,11 +2,11 @@
  * Which segments lie on which nodes, in memory: segments on the same nodes form a class, so that what a node's loss means is a sum over the classes, and
  * what has to be rebuilt is found without a scan. Beside it, what is known to be missing or damaged on nodes that answer.
  *
- * Kept by the metadata's observer. Some 45 bytes a segment (12 MB for 1 TiB of full segments), a few hundred a class, and 150 for each segment
- * with a fragment that is known to be bad. A few classes for each stripe group; more after rebuilding.
+ * Copies are kept apart: they are on nodes, and no redundancy. Kept by the metadata's observer. Some 45 bytes a segment (12 MB for 1 TiB of full segments), a few hundred a class, and 150 for each segment
+ * with a fragment that is known to be bad, or with copies. A few classes for each stripe group; more after rebuilding.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
-import type { SegmentRecord } from '../../format/segment-record.ts';
+import type { FragmentCopy, SegmentRecord } from '../../format/segment-record.ts';
 import type { PrimaryManager } from '../../metadata/manager.ts';
 import type { SegmentObserver } from '../../metadata/segment-table.ts';
 
@@ -17,6 +17,16 @@ export interface PlaceClass {
   readonly segments: Set<number>;
   /** Of one fragment of each of them. */
   blocks: number;
+}
+
+/** A segment with copies, as the record names them. */
+export interface CopiedSegment {
+  readonly segmentId: number;
+  readonly fragmentBlocks: number;
+  readonly dataFragments: number;
+  /** By position. */
+  readonly nodes: readonly number[];
+  readonly copies: readonly FragmentCopy[];
 }
 
 interface Damage {
@@ -38,6 +48,9 @@ const PAGE_SEGMENTS = 512;
 export class SegmentPlaces implements SegmentObserver {
   readonly #classes = new Map<string, PlaceClass>();
   readonly #damaged = new Map<number, Damage>();
+  readonly #copied = new Map<number, CopiedSegment>();
+  /** Of copies, by node. */
+  readonly #copyBlocks = new Map<number, number>();
   /** Blocks of data that were committed: for those who watch how busy users are. */
   committedBlocks = 0;
   #isLoaded = false;
@@ -86,7 +99,28 @@ export class SegmentPlaces implements SegmentObserver {
     this.#remove(record);
   }
 
+  #noteCopies({ segmentId, fragmentBlocks, dataFragments, nodes, copies = [] }: SegmentRecord): void {
+    if (copies.length === 0 || this.#copied.has(segmentId)) return;
+    const copied = { segmentId, fragmentBlocks, dataFragments, nodes, copies };
+    this.#copied.set(segmentId, copied);
+    this.#countCopies(copied, 1);
+  }
+
+  #forgetCopies(segmentId: number): void {
+    const copied = this.#copied.get(segmentId);
+    if (copied === undefined) return;
+    this.#copied.delete(segmentId);
+    this.#countCopies(copied, -1);
+  }
+
+  #countCopies({ fragmentBlocks, copies }: CopiedSegment, sign: 1 | -1): void {
+    for (const { nodeId } of copies) {
+      this.#copyBlocks.set(nodeId, (this.#copyBlocks.get(nodeId) ?? 0) + sign * fragmentBlocks);
+    }
+  }
+
   #add(record: SegmentRecord): void {
+    this.#noteCopies(record);
     const place = this.#placeOf(record);
     if (place.segments.has(record.segmentId)) return;
     place.segments.add(record.segmentId);
@@ -95,6 +129,7 @@ export class SegmentPlaces implements SegmentObserver {
 
   #remove(record: SegmentRecord): void {
     this.#damaged.delete(record.segmentId);
+    this.#forgetCopies(record.segmentId);
     const key = keyOf(record);
     const place = this.#classes.get(key);
     if (place?.segments.delete(record.segmentId) !== true) return;
@@ -163,6 +198,7 @@ export class SegmentPlaces implements SegmentObserver {
       if (spare >= 0 && spare < damaged) unreadableSegments++;
       if (spare === damaged) atRisk = true;
     }
+    for (const copied of this.#copied.values()) if (isSaved(copied, isUp)) unreadableSegments--;
     const bytesToRepair = blocksToRepair * BLOCK_BYTES;
     return { degradedSegments, unreadableSegments, bytesToRepair, atRisk };
   }
@@ -171,11 +207,25 @@ export class SegmentPlaces implements SegmentObserver {
     return this.#classes.values();
   }
 
-  /** What lies on a node, in bytes. */
+  /** Segments with copies. */
+  copied(): Iterable<CopiedSegment> {
+    return this.#copied.values();
+  }
+
+  get copiedCount(): number {
+    return this.#copied.size;
+  }
+
+  /** Of copies on a node. */
+  copyBytes(nodeId: number): number {
+    return (this.#copyBlocks.get(nodeId) ?? 0) * BLOCK_BYTES;
+  }
+
+  /** What lies on a node, in bytes, copies included. */
   bytesHeld(nodeId: number): number {
     let blocks = 0;
     for (const place of this.#classes.values()) if (place.nodes.includes(nodeId)) blocks += place.blocks;
-    return blocks * BLOCK_BYTES;
+    return blocks * BLOCK_BYTES + this.copyBytes(nodeId);
   }
 
   /** What lies on nodes that are gone for good, in bytes. */
@@ -221,6 +271,17 @@ export class SegmentPlaces implements SegmentObserver {
       .slice(0, limit)
       .map(([segmentId]) => segmentId);
   }
+}
+
+/** Too few of its nodes answer, and with the copies of what the others have it can be read all the same. */
+function isSaved(
+  { nodes, dataFragments, copies }: CopiedSegment,
+  isUp: (nodeId: number) => boolean,
+): boolean {
+  const answering = nodes.filter(isUp).length;
+  if (answering >= dataFragments) return false;
+  const covered = copies.filter(({ position, nodeId }) => !isUp(nodes[position]!) && isUp(nodeId)).length;
+  return answering + covered >= dataFragments;
 }
 
 const NONE: ReadonlySet<number> = new Set();

@@ -18,6 +18,8 @@ export interface ReadCopyPolicy {
   readonly freeShare: Limits;
   /** Reading load of the busiest holder over the mean of all nodes: at least, to make a copy. */
   readonly imbalance: number;
+  /** Bytes that are read from the busiest holder in a millisecond: at least, to make a copy. Nothing is to be shared where there is no load. */
+  readonly busyBytesPerMs: number;
 }
 
 interface Limits {
@@ -27,11 +29,17 @@ interface Limits {
 
 export const DEFAULT_READ_COPY_POLICY: ReadCopyPolicy = {
   enabled: true,
-  readsPerDay: { toMake: 8, toKeep: 2 },
+  // Rates are measured over some ten minutes, in which a file that is read once seems to be read 144 times a day.
+  readsPerDay: readsPerDayLimits(600),
   writesPerRead: { toMake: 1 / 16, toKeep: 1 / 4 },
   freeShare: { toMake: 0.25, toKeep: 0.15 },
   imbalance: 1.5,
+  busyBytesPerMs: 2000,
 };
+
+export function readsPerDayLimits(toMake: number): Limits {
+  return { toMake, toKeep: toMake / 4 };
+}
 
 /** Measured over some time, faded as the caller likes. Rates in bytes per millisecond. */
 export interface SegmentUse {
@@ -55,6 +63,7 @@ export interface ReadCopyDecision {
     | 'little-space'
     | 'read-seldom'
     | 'written-often'
+    | 'load-is-light'
     | 'load-is-even';
   readonly readsPerDay: number;
   readonly writesPerRead: number;
@@ -97,7 +106,9 @@ function firstObjection(
   if (use.freeShare < limit(policy.freeShare)) return 'little-space';
   if (readsPerDay < limit(policy.readsPerDay)) return 'read-seldom';
   if (writesPerRead > limit(policy.writesPerRead)) return 'written-often';
-  // With a copy the load is shared already: only its absence can show that it is uneven.
-  if (!use.hasCopy && imbalance < policy.imbalance) return 'load-is-even';
+  // With a copy the load is shared already: only its absence can show that there is much, and that it is uneven.
+  if (use.hasCopy) return undefined;
+  if (use.busiestHolderReadBytesPerMs < policy.busyBytesPerMs) return 'load-is-light';
+  if (imbalance < policy.imbalance) return 'load-is-even';
   return undefined;
 }

@@ -1,8 +1,9 @@
 /**
- * Reads every fragment of one segment and says which are bad: missing, damaged, or parity that does not fit the data. A strip of each fragment in memory.
+ * Reads every fragment of one segment, and every copy, and says which are bad: missing, damaged, or parity that does not fit the data. A strip of each fragment in memory.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
+import { copiesOf, type Holding } from '../../log/fragment-holders.ts';
 import { type RepairMemory, STRIP_BLOCKS } from '../../maintenance/repair-memory.ts';
 import type { SegmentSource, SegmentSources } from '../../maintenance/segment-source.ts';
 import type { Kernels } from '../../platform/platform.ts';
@@ -19,11 +20,14 @@ export interface Scrubbed {
   readonly bad: ReadonlySet<number>;
   /** Fragments that nobody answered for: not looked at. */
   readonly unread: ReadonlySet<number>;
+  /** Copies that are not what they should be. */
+  readonly badCopies: readonly Holding[];
 }
 
 export async function scrubSegment(parts: ScrubParts, record: SegmentRecord): Promise<Scrubbed> {
   const bad = new Set<number>();
   const unread = new Set<number>();
+  const badCopies: Holding[] = [];
   const source = parts.sources.open(record);
   let bytesRead = 0;
   try {
@@ -34,10 +38,32 @@ export async function scrubSegment(parts: ScrubParts, record: SegmentRecord): Pr
         for (const position of wrongParity(parts, record, count)) bad.add(position);
       }
     }
+    for (const copy of copiesOf(record)) {
+      const read = await readCopy(parts, source, copy);
+      bytesRead += read.bytesRead;
+      if (read.isBad) badCopies.push(copy);
+    }
   } finally {
     parts.sources.forget(record.segmentId);
   }
-  return { bytesRead, bad, unread };
+  return { bytesRead, bad, unread, badCopies };
+}
+
+async function readCopy(
+  { memory }: ScrubParts,
+  source: SegmentSource,
+  { position, nodeId }: Holding,
+): Promise<{ bytesRead: number; isBad: boolean }> {
+  const { fragmentBlocks } = source.record;
+  let bytesRead = 0;
+  for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
+    const strip = memory.strip(position, Math.min(STRIP_BLOCKS, fragmentBlocks - first));
+    const outcome = await source.read(position, first, strip, nodeId);
+    if (outcome === 'unreachable') memory.giveUp();
+    if (outcome !== 'ok') return { bytesRead, isBad: outcome !== 'unreachable' && outcome !== 'refused' };
+    bytesRead += strip.length;
+  }
+  return { bytesRead, isBad: false };
 }
 
 async function readStrip(

@@ -8,6 +8,7 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import type { ScrubState } from '../../format/maintenance-state.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
+import { hasCopy, holdings } from '../../log/fragment-holders.ts';
 import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import { type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
@@ -161,7 +162,8 @@ export class Scrubber {
     const { metadata } = this.#parts;
     const record = metadata.segment(segmentId);
     if (record !== undefined && record.liveBlocks > 0) {
-      const moved = await this.#work.turn(record.nodes.length * record.fragmentBlocks * BLOCK_BYTES);
+      const fragments = holdings(record).length;
+      const moved = await this.#work.turn(fragments * record.fragmentBlocks * BLOCK_BYTES);
       if (moved === undefined) return false;
       await this.#scrub(record, memory, moved);
     }
@@ -176,6 +178,13 @@ export class Scrubber {
     onRead();
     this.#work.progress.add(scrubbed.bytesRead);
     this.#state = { ...this.#state, bytesRead: this.#state.bytesRead + scrubbed.bytesRead };
+    const now = this.#parts.metadata.segment(record.segmentId);
+    for (const { position, nodeId } of scrubbed.badCopies) {
+      if (now === undefined || !hasCopy(now, { position, nodeId })) continue;
+      // Whoever keeps copies drops it.
+      this.#parts.onDamage(record, nodeId);
+      this.#note({ segmentId: record.segmentId, position, nodeId, repaired: false });
+    }
     if (scrubbed.bad.size > 0) await this.#repair(record, scrubbed, memory);
   }
 

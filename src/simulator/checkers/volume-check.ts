@@ -21,6 +21,7 @@ const copyDamage: ReadonlySet<FindingKind> = new Set<FindingKind>([
   'fragment-missing',
   'fragment-wrong',
   'fragment-corrupt',
+  'copy-bad',
   'parity-wrong',
   'journal-damaged',
   'journal-differs',

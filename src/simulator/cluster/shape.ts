@@ -29,6 +29,8 @@ export interface ShapeLimits {
   readonly maxNodes?: number;
   readonly lateNodes?: number;
   readonly parityFragments?: number;
+  /** Nodes beyond the width of a segment, if there are so many; absent: one or none. */
+  readonly spareNodes?: number;
   readonly oneMachine?: boolean;
   readonly capacityBytes?: number;
   readonly graceMs?: number;
@@ -62,7 +64,8 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const { lateNodes = 0 } = limits;
   const parityFragments = limits.parityFragments ?? drawParity(dice, nodes - lateNodes);
   const widest = nodes - lateNodes - parityFragments;
-  const dataFragments = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
+  const narrower = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
+  const dataFragments = Math.max(1, limits.spareNodes === undefined ? narrower : widest - limits.spareNodes);
   const segmentBlocks = dice.pick([24, 40, 60, 96]);
   const layoutPolicy = drawLayoutPolicy(dice, limits);
   return {

@@ -5,6 +5,7 @@ import { MIB } from '../../base/units.ts';
 import type { ShapeLimits } from '../cluster/shape.ts';
 import type { Dice, Workload, WorkloadContext } from '../contract.ts';
 import { FlapWatch } from '../workloads/flap-watch.ts';
+import { HotWorkload } from '../workloads/hot.ts';
 import { MoverWorkload } from '../workloads/mover.ts';
 import { OwnerWorkload } from '../workloads/owner.ts';
 import { ReplacerWorkload } from '../workloads/replacer.ts';
@@ -236,6 +237,16 @@ export const scenarios: readonly Scenario[] = [
     faults: { ...ROT_FAULTS, ...PROCESS_FAULTS, 'slow-disk': 1, 'take-over': 0.5 },
     faultIntervalMs: 800,
     workloads: (dice) => [...standardMix(dice), new ScrubWorkload()],
+  },
+  {
+    ...usual,
+    name: 'hot',
+    about: 'files that are read over and over, so that copies are made and dropped under faults',
+    shape: { minNodes: 5, maxNodes: 7, spareNodes: 2, capacityBytes: 8 * MIB, graceMs: 400 },
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'slow-disk': 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    allowed: { beyondParity: false, fullDisks: true },
+    workloads: (dice) => [...standardMix(dice), new HotWorkload()],
   },
 ];
 

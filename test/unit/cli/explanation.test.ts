@@ -18,6 +18,10 @@ const explanation: Explanation = {
       parityFragments: 1,
       fragmentBlocks: 8,
       nodes: [4, 5, 6],
+      use: {
+        ...{ copies: [{ position: 1, nodeId: 9 }], readBytesPerSecond: 2048, overwrittenBytesPerSecond: 0 },
+        ...{ verdict: 'keep', reason: 'pays', readsPerDay: 700, writesPerRead: 0, imbalance: 2 },
+      },
       journaledOn: null,
     },
     {
@@ -26,6 +30,7 @@ const explanation: Explanation = {
       parityFragments: 0,
       fragmentBlocks: 0,
       nodes: [],
+      use: null,
       journaledOn: [1, 2, 3],
     },
   ],
@@ -50,7 +55,7 @@ describe('the explanation of a file', () => {
         kind: 'segment',
         segment: '3.7',
         fragment: 1,
-        nodes: [5],
+        nodes: [5, 9],
         parityNodes: [6],
       },
     ]);

@@ -2,10 +2,13 @@ import { expect, test } from 'vitest';
 import { FormatError } from '../../../src/format/fields.ts';
 import {
   type BalanceSettings,
+  type CopySettings,
   decodeBalanceSettings,
+  decodeCopySettings,
   decodeHealSettings,
   decodeScrubState,
   encodeBalanceSettings,
+  encodeCopySettings,
   encodeHealSettings,
   encodeScrubState,
   type HealSettings,
@@ -19,6 +22,10 @@ const heal: HealSettings = {
 const balance: BalanceSettings = {
   ...{ paused: true, limitBytesPerSecond: 10_000_000, draining: [3, 65_535], released: [65_535] },
 };
+const copies: CopySettings = {
+  ...{ enabled: true, limitBytesPerSecond: 20_000_000, windowSeconds: 600 },
+  ...{ readsPerDay: 600, busyBytesPerSecond: 2 ** 32 + 5 },
+};
 const scrub: ScrubState = {
   ...{ paused: false, underWay: true, limitBytesPerSecond: 0, intervalSeconds: 2_592_000 },
   ...{ position: 2 ** 32 + 7, startedMs: 1_700_000_000_123, finishedMs: 1_600_000_000_456 },
@@ -30,6 +37,8 @@ test('states of background work are read and written as before', () => {
   expect(encodeHealSettings(heal)).toEqual(golden('maintenance-heal.v1'));
   expect(decodeBalanceSettings(golden('maintenance-balance.v1'))).toEqual(balance);
   expect(encodeBalanceSettings(balance)).toEqual(golden('maintenance-balance.v1'));
+  expect(decodeCopySettings(golden('maintenance-copies.v1'))).toEqual(copies);
+  expect(encodeCopySettings(copies)).toEqual(golden('maintenance-copies.v1'));
   expect(decodeScrubState(golden('maintenance-scrub.v1'))).toEqual(scrub);
   expect(encodeScrubState(scrub)).toEqual(golden('maintenance-scrub.v1'));
 });
@@ -46,6 +55,15 @@ test('other versions, lengths, flags and reserved bytes are refused', () => {
     encodeHealSettings(heal).subarray(0, 15),
   ]) {
     expect(() => decodeHealSettings(bad)).toThrow(FormatError);
+  }
+  for (const bad of [
+    changed(encodeCopySettings(copies), 0, 2),
+    changed(encodeCopySettings(copies), 1, 2),
+    changed(encodeCopySettings(copies), 3, 1),
+    encodeCopySettings({ ...copies, windowSeconds: 0 }),
+    encodeCopySettings(copies).subarray(0, 27),
+  ]) {
+    expect(() => decodeCopySettings(bad)).toThrow(FormatError);
   }
   for (const bad of [
     changed(encodeBalanceSettings(balance), 0, 2),

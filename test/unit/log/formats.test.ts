@@ -72,15 +72,54 @@ describe('segment record', () => {
   test('is refused when its numbers do not fit each other, whatever the checksum says', () => {
     const bytes = encodeSegmentRecord(record, crc32c);
     const changes: ((bytes: Buffer) => void)[] = [
-      (b) => b.writeUInt16LE(2, 4), // version
+      (b) => b.writeUInt16LE(2, 4), // copies, and none
+      (b) => b.writeUInt16LE(3, 4), // version
       (b) => b.writeUInt8(3, 7), // k without its nodes
       (b) => b.fill(0, 8, 16), // segment 0
       (b) => b.writeUInt32LE(249, 16), // fragments too short
       (b) => b.writeUInt32LE(2000, 20), // more data than a segment has
       (b) => b.writeUInt32LE(997, 24), // more live than data
-      (b) => b.writeUInt8(1, 31), // reserved
+      (b) => b.writeUInt8(1, 31), // a copy, without its place
       (b) => b.writeUInt16LE(3, 34), // a node twice
       (b) => b.writeUInt16LE(0, 34), // no node
+    ];
+    for (const change of changes) {
+      expect(() => decodeSegmentRecord(changed(bytes, change), crc32c)).toThrow(FormatError);
+    }
+  });
+});
+
+describe('segment record with copies', () => {
+  const copied: SegmentRecord = {
+    ...record,
+    copies: [
+      { position: 0, nodeId: 9 },
+      { position: 3, nodeId: 65534 },
+    ],
+  };
+
+  test('is the golden one, byte for byte', () => {
+    expect(encodeSegmentRecord(copied, crc32c)).toEqual(golden('segment-record.v2'));
+    expect(decodeSegmentRecord(golden('segment-record.v2'), crc32c)).toEqual(copied);
+  });
+
+  test('is written as one without them when there are none', () => {
+    expect(encodeSegmentRecord({ ...record, copies: [] }, crc32c)).toEqual(golden('segment-record.v1'));
+  });
+
+  test('is refused when its copies do not fit, whatever the checksum says', () => {
+    const bytes = encodeSegmentRecord(copied, crc32c);
+    const first = 32 + 2 * 5;
+    const changes: ((bytes: Buffer) => void)[] = [
+      (b) => b.writeUInt16LE(1, 4), // a version without copies
+      (b) => b.writeUInt8(1, 31), // more bytes than copies
+      (b) => b.writeUInt8(3, 31), // fewer
+      (b) => b.writeUInt16LE(3, first), // on a node that holds another fragment
+      (b) => b.writeUInt16LE(65534, first), // two on one node
+      (b) => b.writeUInt16LE(0, first), // no node
+      (b) => b.writeUInt8(3, first + 2), // two of one position
+      (b) => b.writeUInt8(4, first + 6), // of parity
+      (b) => b.writeUInt8(1, first + 3), // reserved
     ];
     for (const change of changes) {
       expect(() => decodeSegmentRecord(changed(bytes, change), crc32c)).toThrow(FormatError);

@@ -1,7 +1,10 @@
 /** A writer and a reader over fake nodes, with a committer that keeps records, extents and what was written. */
 import { assert } from '../../../src/base/assert.ts';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
+import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import type { SegmentRecord } from '../../../src/format/segment-record.ts';
+import { encodePutRequest } from '../../../src/format/storage-messages.ts';
+import { copiesOf, withCopies } from '../../../src/log/fragment-holders.ts';
 import { FragmentLocations } from '../../../src/log/fragment-locations.ts';
 import type {
   DurableSegment,
@@ -136,6 +139,20 @@ export class LogFixture {
     assert(settled, 'a read never hangs');
     await reading;
     return into;
+  }
+
+  /** A copy of a fragment on another node, as the record says from then on. */
+  copy(segmentId: number, position: number, nodeId: number): SegmentRecord {
+    const record = this.records.get(segmentId)!;
+    const { fragments } = this.cluster.node(record.nodes[position]!);
+    const { description } = fragments.get(`${segmentId}/${position}`)!;
+    const payload = this.cluster.node(record.nodes[position]!).payload(segmentId, position);
+    const put = encodePutRequest(description);
+    const { status } = this.cluster.node(nodeId).serve(rpcMethods.putFragment, put, { payload });
+    assert(status === rpcStatus.ok, 'a node takes a copy');
+    const copied = withCopies(record, [...copiesOf(record), { position, nodeId }]);
+    this.records.set(segmentId, copied);
+    return copied;
   }
 
   /** Throws unless every block written reads back. */

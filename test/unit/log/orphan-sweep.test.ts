@@ -11,8 +11,8 @@ let sweep: OrphanSweep;
 let claims: FragmentClaims;
 
 /** A log with some segments, of which the table knows those in log.records. */
-async function written(segments: number): Promise<void> {
-  log = new LogFixture({ segmentBlocks: 16, slotCount: 40 });
+async function written(segments: number, nodes = 5): Promise<void> {
+  log = new LogFixture({ segmentBlocks: 16, slotCount: 40, nodes });
   claims = new FragmentClaims();
   for (let segment = 0; segment < segments; segment++) {
     log.append(1, segment * 20, 10);
@@ -30,6 +30,10 @@ function startSweep(term = TERM): void {
     isKnown: (segmentId) => log.records.has(segmentId) || pending(segmentId),
     delayMs: 1000,
   });
+}
+
+function otherThan(nodes: readonly number[]): number {
+  return [1, 2, 3, 4, 5, 6].find((nodeId) => !nodes.includes(nodeId))!;
 }
 
 afterEach(() => {
@@ -64,6 +68,19 @@ test('a fragment whose place another node or generation took is freed', async ()
   startSweep();
   await log.platform.time.pass(2000);
   expect(sweep.freed).toBe(5 + 1);
+});
+
+test('a copy that the record names stays, one that it does not is freed', async () => {
+  await written(2, 6);
+  const [first, second] = log.durable.map(({ record }) => record.segmentId);
+  const before = log.records.get(second!)!;
+  log.copy(first!, 0, otherThan(log.records.get(first!)!.nodes));
+  log.copy(second!, 0, otherThan(before.nodes));
+  log.records.set(second!, before);
+  startSweep();
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(1);
+  expect(log.cluster.everyFragment()).toHaveLength(2 * 5 + 1);
 });
 
 test('fragments of a segment that somebody works on are left alone', async () => {

@@ -11,26 +11,30 @@ const DAY_MS = 86_400_000;
 const perDay = (times: number): number => (times * 4 * MIB) / DAY_MS;
 const hot: SegmentUse = {
   dataBytes: 4 * MIB,
-  readBytesPerMs: perDay(100),
-  overwrittenBytesPerMs: perDay(0.1),
+  readBytesPerMs: perDay(2000),
+  overwrittenBytesPerMs: perDay(2),
   hasCopy: false,
   freeShare: 0.6,
-  busiestHolderReadBytesPerMs: 30,
-  meanNodeReadBytesPerMs: 10,
+  busiestHolderReadBytesPerMs: 9000,
+  meanNodeReadBytesPerMs: 3000,
 };
 
 describe('an extra copy', () => {
-  test('is made for a segment that is read a hundred times a day on a busy node', () => {
+  test('is made for a segment that is read two thousand times a day on a busy node', () => {
     const decision = decideReadCopy(hot);
     expect(decision).toMatchObject({ verdict: 'make', reason: 'pays', imbalance: 3 });
-    expect(decision.readsPerDay).toBeCloseTo(100, 9);
+    expect(decision.readsPerDay).toBeCloseTo(2000, 9);
     expect(decision.writesPerRead).toBeCloseTo(0.001, 9);
   });
 
   test.each<[string, Partial<SegmentUse>, string]>([
-    ['is read once a day', { readBytesPerMs: perDay(1) }, 'read-seldom'],
+    [
+      'is read a hundred times a day',
+      { readBytesPerMs: perDay(100), overwrittenBytesPerMs: 0 },
+      'read-seldom',
+    ],
     ['is never read', { readBytesPerMs: 0 }, 'read-seldom'],
-    ['is overwritten half as often as it is read', { overwrittenBytesPerMs: perDay(50) }, 'written-often'],
+    ['is overwritten half as often as it is read', { overwrittenBytesPerMs: perDay(1000) }, 'written-often'],
     ['would fill the nodes', { freeShare: 0.1 }, 'little-space'],
   ])('is not made, and dropped if there is one, when the segment %s', (_, fields, reason) => {
     expect(decideReadCopy({ ...hot, ...fields })).toMatchObject({ verdict: 'none', reason });
@@ -38,9 +42,15 @@ describe('an extra copy', () => {
   });
 
   test('is not made where the load is even, and stays where it made the load even', () => {
-    const even = { ...hot, busiestHolderReadBytesPerMs: 10 };
+    const even = { ...hot, busiestHolderReadBytesPerMs: 3000 };
     expect(decideReadCopy(even)).toMatchObject({ verdict: 'none', reason: 'load-is-even' });
     expect(decideReadCopy({ ...even, hasCopy: true })).toMatchObject({ verdict: 'keep', reason: 'pays' });
+  });
+
+  test('is not made where hardly anything is read, however uneven it is, and stays there', () => {
+    const light = { ...hot, busiestHolderReadBytesPerMs: 1500, meanNodeReadBytesPerMs: 300 };
+    expect(decideReadCopy(light)).toMatchObject({ verdict: 'none', reason: 'load-is-light' });
+    expect(decideReadCopy({ ...light, hasCopy: true })).toMatchObject({ verdict: 'keep' });
   });
 
   test('can be switched off', () => {
@@ -52,12 +62,12 @@ describe('an extra copy', () => {
   test('that was just made is never dropped by the same measurements', () => {
     const use = fc.record({
       dataBytes: fc.constant(4 * MIB),
-      readBytesPerMs: fc.double({ min: 0, max: perDay(1000), noNaN: true }),
+      readBytesPerMs: fc.double({ min: 0, max: perDay(5000), noNaN: true }),
       overwrittenBytesPerMs: fc.double({ min: 0, max: perDay(100), noNaN: true }),
       hasCopy: fc.constant(false),
       freeShare: fc.double({ min: 0, max: 1, noNaN: true }),
-      busiestHolderReadBytesPerMs: fc.double({ min: 0, max: 100, noNaN: true }),
-      meanNodeReadBytesPerMs: fc.double({ min: 0, max: 50, noNaN: true }),
+      busiestHolderReadBytesPerMs: fc.double({ min: 0, max: 10_000, noNaN: true }),
+      meanNodeReadBytesPerMs: fc.double({ min: 0, max: 5000, noNaN: true }),
     });
     fc.assert(
       fc.property(use, (measured) => {

@@ -73,6 +73,29 @@ test('what is damaged stays so when other fragments move or are added, until it 
   expect(places.count(not()).degradedSegments).toBe(0);
 });
 
+test('copies are counted where they are, and what is known of the fragments stays', () => {
+  const places = new SegmentPlaces();
+  const plain = record(1, [1, 2, 3]);
+  const copies = [{ position: 0, nodeId: 4 }];
+  places.committed(plain);
+  places.noteDamage(plain, 2);
+  places.laidAnew({ ...plain, copies }, plain);
+  expect(places.bytesHeld(4)).toBe(10 * BLOCK);
+  expect(places.count(not())).toMatchObject({ degradedSegments: 1 });
+  expect(places.count(not(4))).toMatchObject({ degradedSegments: 1, bytesToRepair: 10 * BLOCK });
+  expect([...places.copied()]).toMatchObject([{ segmentId: 1, copies }]);
+  // What has a copy can be read, and is as much to be rebuilt.
+  expect(places.count(not(1, 3))).toMatchObject({ degradedSegments: 1, unreadableSegments: 0 });
+  expect(places.count(not(2, 3))).toMatchObject({ unreadableSegments: 1 });
+  expect(places.count(not(1, 3, 4))).toMatchObject({ unreadableSegments: 1 });
+  places.laidAnew(plain, { ...plain, copies });
+  expect(places.bytesHeld(4)).toBe(0);
+  expect(places.copiedCount).toBe(0);
+  places.laidAnew({ ...plain, copies }, plain);
+  places.forgotten(1, { ...plain, copies });
+  expect([places.copiedCount, places.copyBytes(4), places.bytesHeld(1)]).toEqual([0, 0, 0]);
+});
+
 test('those with the fewest good fragments to spare come first', () => {
   const places = new SegmentPlaces();
   places.committed(record(1, [1, 3, 4, 5], 2));
