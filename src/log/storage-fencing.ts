@@ -9,7 +9,7 @@ import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
 import { type RpcClient, RpcError, rpcMethods, rpcStatus } from '../cluster/rpc.ts';
 import { FormatError } from '../format/fields.ts';
 import { decodeTerm, encodePledgeRequest, encodeTerm } from '../format/storage-messages.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { Platform, Timer } from '../platform/platform.ts';
 
 const FENCE_TIMEOUT_MS = 10_000;
 const RETRY_MS = 1_000;
@@ -19,10 +19,13 @@ export type Reigns = () => Promise<boolean | 'unknown'>;
 
 export class StorageFencing {
   readonly #platform: Platform;
+  readonly #links: NodeLinks;
   readonly #term: number;
   readonly #reigns: Reigns;
   readonly #onFenced: () => void;
   readonly #told = new Map<number, RpcClient>();
+  /** Nodes that could not be told and are still connected, such as one whose disk is full. */
+  readonly #again = new Map<number, Timer>();
   readonly #unsubscribe: () => void;
   #closed = false;
 
@@ -31,6 +34,7 @@ export class StorageFencing {
     this.#term = term;
     this.#reigns = reigns;
     this.#onFenced = onFenced;
+    this.#links = links;
     this.#unsubscribe = links.onChange((link) => this.#check(link));
     for (const link of links.links.values()) this.#check(link);
   }
@@ -38,6 +42,7 @@ export class StorageFencing {
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
+    for (const timer of this.#again.values()) timer.cancel();
   }
 
   #check(link: NodeLink): void {
@@ -80,9 +85,17 @@ export class StorageFencing {
     else this.#failed(nodeId, client, reply.status);
   }
 
-  /** The next change of the link tries again. */
+  /** The next change of the link tries again; without one, time does. */
   #failed(nodeId: number, client: RpcClient, why: string | number): void {
+    if (this.#closed || this.#told.get(nodeId) !== client) return;
     this.#platform.log.warn('storage-not-fenced', { node: nodeId, why });
-    if (this.#told.get(nodeId) === client) this.#told.delete(nodeId);
+    this.#told.delete(nodeId);
+    this.#again.get(nodeId)?.cancel();
+    const retry = (): void => {
+      this.#again.delete(nodeId);
+      const link = this.#links.links.get(nodeId);
+      if (link !== undefined) this.#check(link);
+    };
+    this.#again.set(nodeId, this.#platform.timers.after(RETRY_MS, retry));
   }
 }

@@ -43,6 +43,7 @@ export class FakeNode {
   challenge: number | undefined;
   /** Answers to puts with this status, if set. */
   refusePuts: RpcStatus | undefined;
+  refusePledges: RpcStatus | undefined;
   readonly calls = new Map<number, number>();
   state: NodeState = 'up';
   client: FakeClient;
@@ -172,6 +173,7 @@ export class FakeNode {
         return reply(rpcStatus.ok, messages.encodeTerm(term));
       }
       case rpcMethods.pledgeStorage: {
+        if (this.refusePledges !== undefined) return reply(this.refusePledges);
         const { term, challenge } = messages.decodePledgeRequest(body);
         if (challenge === this.challenge) this.challenge = undefined;
         return this.serve(rpcMethods.fenceStorage, messages.encodeTerm(term), options);

@@ -1,6 +1,6 @@
 /** A node that lost the terms it promised: whoever comes first may be a primary that was deposed meanwhile. */
 import { afterEach, expect, test } from 'vitest';
-import { rpcMethods } from '../../../src/cluster/rpc.ts';
+import { rpcMethods, rpcStatus } from '../../../src/cluster/rpc.ts';
 import { StorageFencing } from '../../../src/log/storage-fencing.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { fakePlatform, settle } from './fake-platform.ts';
@@ -75,4 +75,17 @@ test('a challenge of an earlier start of the node is of no use', async () => {
   await platform.time.pass(100);
   expect(node.challenge).toBeUndefined();
   expect(node.term).toBe(TERM);
+});
+
+test('a node that could not store the term is asked again over the same connection', async () => {
+  const { platform, node, deposed } = start(() => true);
+  node.refusePledges = rpcStatus.full;
+  await platform.time.pass(2500);
+  expect(node.calls.get(rpcMethods.pledgeStorage)).toBe(3);
+  expect(node.challenge).toBe(77);
+  node.refusePledges = undefined;
+  await platform.time.pass(1000);
+  expect(node.challenge).toBeUndefined();
+  expect(node.term).toBe(TERM);
+  expect(deposed()).toBe(0);
 });
