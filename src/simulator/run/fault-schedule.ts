@@ -106,12 +106,14 @@ export class FaultScheduler {
     }
   }
 
+  /** As many as leave enough nodes for writing, which takes one more than there is parity. */
   #group(atMs: number): Fault[] {
     const dice = this.#dice;
-    const { parityFragments } = this.#shape;
+    const { nodes, parityFragments } = this.#shape;
+    const most = Math.min(parityFragments, nodes - parityFragments - 1);
     const left = [...this.#nodes];
     const faults: Fault[] = [];
-    const count = dice.chance(ALL_AT_ONCE_CHANCE) ? parityFragments : 1 + dice.below(parityFragments);
+    const count = dice.chance(ALL_AT_ONCE_CHANCE) ? most : 1 + dice.below(most);
     while (faults.length < count) {
       const kind = this.#kind();
       if (kind === undefined) break;
