@@ -176,8 +176,8 @@ export class FragmentStore {
       this.#space.refresh();
       throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
     }
-    const entry = await this.#store(description, headerBytes, lengthBytes, payload);
-    if (held !== undefined) await this.#bury([{ segmentId, position, ...held }]);
+    const { entry, replaced } = await this.#store(description, headerBytes, lengthBytes, payload);
+    if (replaced !== undefined) await this.#bury([{ segmentId, position, ...replaced }]);
     return this.#putResult(entry);
   }
 
@@ -204,7 +204,7 @@ export class FragmentStore {
     headerBytes: number,
     lengthBytes: number,
     payload: Uint8Array,
-  ): Promise<IndexedFragment> {
+  ): Promise<{ entry: IndexedFragment; replaced: IndexedFragment | undefined }> {
     return this.#space.reserving(lengthBytes, async () => {
       const claim = await this.#claim(lengthBytes);
       await this.#write(claim, description, headerBytes, payload);
@@ -216,8 +216,10 @@ export class FragmentStore {
         generation,
         fragments: nodes.length,
       };
+      // Not what was held before the write: that may have been freed meanwhile.
+      const replaced = this.#index.get(segmentId, position);
       this.#account(claim, segmentId, position, entry, lengthBytes);
-      return entry;
+      return { entry, replaced };
     });
   }
 
@@ -348,14 +350,16 @@ export class FragmentStore {
     for (const { segmentId, position } of names) {
       await this.#putting.get(`${segmentId}/${position}`)?.catch(() => undefined); // its own caller hears of it
     }
-    const held: (FragmentKey & IndexedFragment)[] = [];
+    // By place: a request may name one twice.
+    const held = new Map<string, FragmentKey & IndexedFragment>();
     for (const { segmentId, position, generation } of names) {
       const entry = this.#index.get(segmentId, position);
-      if (entry !== undefined && entry.generation <= generation) held.push({ segmentId, position, ...entry });
+      if (entry !== undefined && entry.generation <= generation)
+        held.set(placeOf(entry), { segmentId, position, ...entry });
     }
-    this.#counters.frees += held.length;
-    await this.#bury(held);
-    return held.length;
+    this.#counters.frees += held.size;
+    await this.#bury([...held.values()]);
+    return held.size;
   }
 
   /** Makes it durable that these are gone, then forgets them and has their space reclaimed. What is on its way to that already is waited for. */

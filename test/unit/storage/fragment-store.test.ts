@@ -274,6 +274,31 @@ describe('a fragment store', () => {
     await store.close();
   });
 
+  test('counts a fragment as freed once that one request names twice', async () => {
+    const store = await openStore(scratchDirectory());
+    const fragment = makeFragment(SEGMENT, 1, 3);
+    await put(store, fragment);
+    expect(await store.free(1, [nameOf(fragment), nameOf(fragment)])).toBe(1);
+    expect(store.usedBytes).toBe(0);
+    expect(store.statistics().fragments).toBe(0);
+    await store.close();
+  });
+
+  test('counts a fragment as freed once that is freed while its successor is being stored', async () => {
+    const store = await openStore(scratchDirectory());
+    const other = makeFragment(SEGMENT, 0, 256, { generation: 1 });
+    await put(store, other);
+    const { usedBytes } = store;
+    const old = makeFragment(SEGMENT, 1, 3, { generation: 0 });
+    await put(store, old);
+    const freeing = store.free(1, [nameOf(old)]);
+    const putting = put(store, makeFragment(SEGMENT, 1, 256, { generation: 1 }));
+    await Promise.all([freeing, putting]);
+    expect(store.usedBytes).toBe(2 * usedBytes);
+    expect(store.statistics().fragments).toBe(2);
+    await store.close();
+  });
+
   test('refuses a late put of a fragment that was freed before it arrived', async () => {
     const store = await openStore(scratchDirectory());
     const late = makeFragment(SEGMENT, 0, 1);
