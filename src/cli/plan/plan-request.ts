@@ -4,6 +4,7 @@
 
 import { BLOCK_BYTES } from '../../base/units.ts';
 import { FULL_SEGMENT_BLOCKS } from '../../log/segment-layout.ts';
+import { placeableShape } from '../../replicator/adapt/request.ts';
 import type { PlanEvent, PlanNode, PlanRequest } from '../../replicator/plan/contract.ts';
 import { DEFAULT_POLICY } from '../../replicator/plan/policy.ts';
 import type { StatusReport } from '../status/status-report.ts';
@@ -23,16 +24,20 @@ export interface PlanAssumptions {
 /** What the volume would look like without the event. */
 export function planRequest(report: StatusReport, assumed: PlanAssumptions): PlanRequest {
   const nodes = report.nodes.map(
-    ({ id, usedBytes, capacityBytes, unavailability }): PlanNode => ({
+    ({ id, domain, usedBytes, capacityBytes, unavailability }): PlanNode => ({
       id,
-      domain: String(id),
+      domain: domain ?? String(id),
       capacityBytes,
       freeBytes: Math.max(0, capacityBytes - usedBytes),
       unavailability: assumed.nodeUnavailability ?? unavailability ?? DEFAULT_UNAVAILABILITY,
       role: 'member',
     }),
   );
-  const { data: dataFragments, parity: parityFragments } = report.redundancy;
+  const { data, parity } = report.redundancy;
+  const chosen = { dataFragments: data, parityFragments: parity };
+  // Segments are narrower than they are meant to be where nodes are lacking; with fewer than that nothing is written at all.
+  const { dataFragments, parityFragments } =
+    placeableShape(chosen, nodes.length) ?? ({ dataFragments: nodes.length, parityFragments: 0 } as const);
   const ids = nodes.map(({ id }) => id);
   const dataBytes = report.capacity.usedBytes;
   const segments = Math.ceil(dataBytes / (FULL_SEGMENT_BLOCKS * BLOCK_BYTES));

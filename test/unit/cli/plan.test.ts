@@ -6,14 +6,14 @@ import { planLayouts } from '../../../src/replicator/plan/planner.ts';
 
 const GIB = 2 ** 30;
 
-function request(target: number, nodes = 5) {
+function request(target: number, nodes = 5, redundancy = { data: 4, parity: 1 }) {
   const report = {
     nodes: Array.from({ length: nodes }, (_, index) => ({
       id: index + 1,
       usedBytes: GIB,
       capacityBytes: 100 * GIB,
     })),
-    redundancy: { data: 4, parity: 1 },
+    redundancy,
     capacity: { usedBytes: 4 * GIB },
   } as unknown as StatusReport;
   return planRequest(report, {
@@ -29,6 +29,14 @@ test('the volume of the first five minutes is left as it is', () => {
   // Two or more of five nodes away at once: 10 p^2 (1 - p)^3 + ...
   expect(plan.choice.unavailability).toBeCloseTo(9.98e-6, 8);
   expect(planText(plan)).toMatch(/^\* {2}keep +4\+1 over 5 nodes +99\.9990+% +yes/m);
+});
+
+test('a layout wider than there are nodes, as after one was removed, is planned as what is written under it', () => {
+  expect(planText(planLayouts(request(0.999999, 5, { data: 4, parity: 2 })))).toContain('3+2 over 5 nodes');
+  expect(request(0.9999, 5, { data: 4, parity: 2 }).current).toMatchObject({
+    dataFragments: 3,
+    parityFragments: 2,
+  });
 });
 
 test('a target that one parity fragment cannot meet asks for two', () => {
