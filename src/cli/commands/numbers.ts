@@ -20,7 +20,7 @@ export function parseDomain(text: string): string {
   if (isDomainLabel(text)) return text;
   throw new CommandFailure(
     exitCodes.usage,
-    `--domain ${text}: a label has letters, digits, dots, dashes and underscores, at most 63, and is no number`,
+    `label ${text}: it has letters, digits, dots, dashes and underscores, at most 63, and is no number`,
   );
 }
 
