@@ -67,30 +67,44 @@ describe('a schedule of faults', () => {
     }
   });
 
-  test('of losses together has as many nodes as parity bears in one moment, and lets them come back before the next', () => {
-    const { faults } = scenario('failover');
-    const shape = {
-      ...{ nodes: 6, lateNodes: 0, dataFragments: 3, parityFragments: 3, oneMachine: false },
-      ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
-    };
-    const sizes = new Set<number>();
-    for (let seed = 0; seed < 50; seed++) {
-      const plan = { weights: faults, meanIntervalMs: 200, beyondParity: false, together: true };
-      const drawn = new FaultScheduler(createDice(seed), shape, plan).draw(0, 20_000);
-      const moments = [...new Set(drawn.map(({ atMs }) => atMs))];
-      let endMs = Number.NEGATIVE_INFINITY;
-      for (const atMs of moments) {
-        expect(atMs, `${seed}`).toBeGreaterThan(endMs);
-        const group = drawn.filter((fault) => fault.atMs === atMs);
-        const targets = new Set(group.map(({ target }) => target));
-        expect(targets.has('coordinator')).toBe(false);
-        expect(targets.size).toBe(group.length);
-        sizes.add(group.length);
-        endMs = atMs + Math.max(...group.map(({ durationMs }) => durationMs));
+  test.each([
+    { nodes: 7, parityFragments: 3, groups: [1, 2, 3] },
+    // One more would leave fewer than writing takes.
+    { nodes: 6, parityFragments: 3, groups: [1, 2] },
+    { nodes: 3, parityFragments: 1, groups: [1] },
+  ])(
+    'of losses together has $groups of $nodes nodes in one moment, and lets them come back before the next',
+    ({ nodes, parityFragments, groups }) => {
+      const { faults } = scenario('failover');
+      const shape = {
+        ...{
+          nodes,
+          lateNodes: 0,
+          dataFragments: nodes - parityFragments,
+          parityFragments,
+          oneMachine: false,
+        },
+        ...{ capacityBytes: 1e9, segmentBlocks: 40, slotCount: 10 },
+      };
+      const sizes = new Set<number>();
+      for (let seed = 0; seed < 50; seed++) {
+        const plan = { weights: faults, meanIntervalMs: 200, beyondParity: false, together: true };
+        const drawn = new FaultScheduler(createDice(seed), shape, plan).draw(0, 20_000);
+        const moments = [...new Set(drawn.map(({ atMs }) => atMs))];
+        let endMs = Number.NEGATIVE_INFINITY;
+        for (const atMs of moments) {
+          expect(atMs, `${seed}`).toBeGreaterThan(endMs);
+          const group = drawn.filter((fault) => fault.atMs === atMs);
+          const targets = new Set(group.map(({ target }) => target));
+          expect(targets.has('coordinator')).toBe(false);
+          expect(targets.size).toBe(group.length);
+          sizes.add(group.length);
+          endMs = atMs + Math.max(...group.map(({ durationMs }) => durationMs));
+        }
       }
-    }
-    expect([...sizes].sort()).toEqual([1, 2, 3]);
-  });
+      expect([...sizes].sort()).toEqual(groups);
+    },
+  );
 
   test('shrinks to what it takes to fail', async () => {
     const list = Array.from({ length: 23 }, (_, index) => index);
