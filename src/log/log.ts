@@ -170,7 +170,7 @@ export interface SegmentReader {
     into: Uint8Array,
   ): Promise<void>;
   /** Called when a fragment does not have what was written there, whether or not it could be rebuilt. */
-  onCorrupt?: ((record: SegmentRecord, position: number, nodeId: number) => void) | undefined;
+  onCorrupt?: ((record: SegmentRecord, nodeId: number) => void) | undefined;
   /** What was read of which segments and from which nodes; undefined: nobody counts. */
   readonly use?: ReadUse;
   statistics(): ReaderStatistics;

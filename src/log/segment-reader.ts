@@ -53,7 +53,7 @@ class LogReader implements SegmentReader {
   #lostToldMs = Number.NEGATIVE_INFINITY;
   /** Lost reads since that were not told. */
   #lostUntold = 0;
-  onCorrupt: ((record: SegmentRecord, position: number, nodeId: number) => void) | undefined;
+  onCorrupt: ((record: SegmentRecord, nodeId: number) => void) | undefined;
 
   constructor(platform: Platform, options: SegmentReaderOptions) {
     const { links, locations } = options;
@@ -206,7 +206,7 @@ class LogReader implements SegmentReader {
         firstBlock: read.firstBlock,
         blocks: read.count,
       });
-      this.onCorrupt?.(read.record, read.position, read.nodeId);
+      this.onCorrupt?.(read.record, read.nodeId);
     }
     const rebuilt = await this.#rebuildPiece(read, outcome, reading);
     if (rebuilt === 'ok') return;

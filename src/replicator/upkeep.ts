@@ -233,7 +233,7 @@ export class Upkeep {
       memberIds: () => this.#balancer.memberIds,
       parityFragments: () => shape.parityFragments,
     };
-    reader.onCorrupt = (record, _position, nodeId) => this.#noteDamage(record, nodeId);
+    reader.onCorrupt = (record, nodeId) => this.#noteDamage(record, nodeId);
   }
 
   /** Gets to know the segments that are there; nothing is healed before that. */

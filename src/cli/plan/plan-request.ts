@@ -36,8 +36,10 @@ export function planRequest(report: StatusReport, assumed: PlanAssumptions): Pla
   const { data, parity } = report.redundancy;
   const chosen = { dataFragments: data, parityFragments: parity };
   // Segments are narrower than they are meant to be where nodes are lacking; with fewer than that nothing is written at all.
-  const { dataFragments, parityFragments } =
-    placeableShape(chosen, nodes.length) ?? ({ dataFragments: nodes.length, parityFragments: 0 } as const);
+  const { dataFragments, parityFragments } = placeableShape(chosen, nodes.length) ?? {
+    dataFragments: nodes.length,
+    parityFragments: 0,
+  };
   const ids = nodes.map(({ id }) => id);
   const dataBytes = report.capacity.usedBytes;
   const segments = Math.ceil(dataBytes / (FULL_SEGMENT_BLOCKS * BLOCK_BYTES));

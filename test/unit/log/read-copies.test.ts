@@ -68,7 +68,7 @@ test.each(['fragment', 'copy'] as const)(
   async (which) => {
     const { log, segmentId, ownId, copyId } = await copied();
     const found: number[] = [];
-    log.reader.onCorrupt = (_record, _position, nodeId) => found.push(nodeId);
+    log.reader.onCorrupt = (_record, nodeId) => found.push(nodeId);
     const bad = which === 'fragment' ? ownId : copyId;
     log.cluster.node(bad).corrupt(segmentId, 0, 1);
     for (let read = 0; read < 4; read++) await log.verifyAll();
