@@ -55,8 +55,9 @@ export async function startStorageNode(
 ): Promise<StorageNode> {
   const { directory, nodeId, capacityBytes, diskSharers } = options;
   const volumeId = Buffer.from(options.volumeId, 'hex');
-  const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
+  // First: its lock keeps a second process of the node away from the other files.
   const replica = new ReplicaService(platform, await openReplica(platform, `${directory}/journal/replica`));
+  const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
   const fragments = await FragmentStore.open(platform, {
     directory: `${directory}/storage`,
     nodeId,

@@ -3,6 +3,7 @@ import { CoordinatorUnavailable } from '../../cluster/coordinator.ts';
 import { MountError } from '../../fuse/mount-error.ts';
 import { LogUnwritable } from '../../log/log.ts';
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
+import { MachineError } from '../../platform/platform.ts';
 import { CommandFailure, type ExitCode, exitCodes } from '../failure.ts';
 
 const exitCodeOf: { readonly [Failure in MountError['failure']]: ExitCode } = {
@@ -30,6 +31,9 @@ export function mountFailure(error: unknown): unknown {
   }
   if (error instanceof CoordinatorUnavailable) {
     return new CommandFailure(exitCodes.unavailable, `${error.message}; run \`tartan up\` again`, error);
+  }
+  if (error instanceof MachineError && error.code === 'EBUSY') {
+    return new CommandFailure(exitCodes.unavailable, 'the volume is being mounted already', error);
   }
   return error;
 }

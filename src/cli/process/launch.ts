@@ -24,7 +24,7 @@ export interface LaunchOptions {
   readonly args: readonly string[];
   /** Options of Node itself, such as memory bounds. */
   readonly nodeArgs?: readonly string[];
-  /** Written here, at once, unless the process does that itself when it holds its lock. */
+  /** Written here, at once, before the process itself keeps it; absent: only when it holds its lock. */
   readonly pidFile?: string;
   readonly logFile: string;
   onReport(report: StartupReport): void;

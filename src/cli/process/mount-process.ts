@@ -30,6 +30,7 @@ import { mountSource } from '../volume/mount-source.ts';
 import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { runLongLived } from './long-running.ts';
+import { keepProcessFile } from './process-file.ts';
 import type { StartupReporter } from './startup-report.ts';
 import { keepSupervisor } from './supervisor-keeper.ts';
 
@@ -42,12 +43,14 @@ export async function runMountProcess(layout: VolumeLayout, settings: MountSetti
     log,
     logFile: layout.logFile(MOUNT),
     start: async (reporter) => {
+      const unname = keepProcessFile(layout.pidFile(MOUNT), log);
       const letSupervisorGo = keepSupervisor(layout, log);
       try {
         const close = await startMount(realPlatform({ log }), layout, settings, reporter);
         return async () => {
           await close();
           letSupervisorGo();
+          unname();
         };
       } catch (error) {
         throw mountFailure(error);

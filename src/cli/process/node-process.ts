@@ -1,14 +1,14 @@
 /** A storage node's process: `tartan node run`. */
-import type { Logger } from '../../platform/platform.ts';
+import { type Logger, MachineError } from '../../platform/platform.ts';
 import { realLogger } from '../../platform/real/logger.ts';
 import { realPlatform } from '../../platform/real/real-platform.ts';
 import { startStorageNode } from '../../storage/storage-node.ts';
-import { asFailure } from '../failure.ts';
+import { asFailure, CommandFailure, exitCodes } from '../failure.ts';
 import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import { nodeProcessName, type VolumeLayout } from '../volume/volume-layout.ts';
 import { diskSharers } from './disk-sharers.ts';
 import { runLongLived } from './long-running.ts';
-import { identityOf, removeProcessFile, writeProcessFile } from './process-file.ts';
+import { keepProcessFile } from './process-file.ts';
 
 export interface NodeProcessOptions {
   readonly layout: VolumeLayout;
@@ -26,8 +26,7 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
     logFile: supervised ? layout.logFile(name) : undefined,
     start: async (reporter) => {
       const volume = readVolumeFile(layout);
-      const identity = identityOf(process.pid);
-      if (identity !== undefined) writeProcessFile(pidFile, identity);
+      const unname = keepProcessFile(pidFile, log);
       reporter.phase('reading its logs');
       const capacityBytes = volume.nodeSettings?.[id]?.capacityBytes ?? volume.capacityBytes;
       try {
@@ -42,9 +41,12 @@ export async function runNodeProcess({ layout, id, supervised }: NodeProcessOpti
         });
         return async () => {
           await node.close();
-          removeProcessFile(pidFile);
+          unname();
         };
       } catch (error) {
+        if (error instanceof MachineError && error.code === 'EBUSY') {
+          throw new CommandFailure(exitCodes.unavailable, `node ${id} is running already`, error);
+        }
         throw asFailure(error, layout.nodeDirectory(id));
       }
     },

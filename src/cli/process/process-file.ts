@@ -3,6 +3,8 @@
  * not enough, since numbers are reused: the start time from /proc and the boot's id are compared, too.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { assert } from '../../base/assert.ts';
+import type { Logger } from '../../platform/platform.ts';
 import { systemCode } from '../failure.ts';
 
 export interface ProcessIdentity {
@@ -69,6 +71,11 @@ export function writeProcessFile(path: string, identity: ProcessIdentity): void 
 
 /** The live process that the pid file names. A file that is unreadable or of another boot names none. */
 export function liveProcess(path: string): ProcessIdentity | undefined {
+  const identity = readIdentity(path);
+  return identity !== undefined && isAlive(identity) ? identity : undefined;
+}
+
+function readIdentity(path: string): ProcessIdentity | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -76,8 +83,7 @@ export function liveProcess(path: string): ProcessIdentity | undefined {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
-  const identity = parseIdentity(text);
-  return identity !== undefined && isAlive(identity) ? identity : undefined;
+  return parseIdentity(text);
 }
 
 function parseIdentity(text: string): ProcessIdentity | undefined {
@@ -94,6 +100,39 @@ function parseIdentity(text: string): ProcessIdentity | undefined {
 
 export function removeProcessFile(path: string): void {
   rmSync(path, { force: true });
+}
+
+/** How long a live process may be without a file that names it. */
+export const KEEP_INTERVAL_MS = 500;
+
+/**
+ * Names this process in the file for as long as it lives. A supervisor that ends while it starts this one leaves no file, and one that starts another in vain
+ * because this holds the lock leaves the other's: a process that nobody finds could neither be used nor ended. Returns what ends it and removes the file.
+ */
+export function keepProcessFile(path: string, log: Logger): () => void {
+  const identity = identityOf(process.pid);
+  assert(identity !== undefined, 'this process lives');
+  const look = (): void => {
+    const named = readIdentity(path);
+    if (named?.pid !== identity.pid || named.startTicks !== identity.startTicks) {
+      writeProcessFile(path, identity);
+    }
+  };
+  look();
+  const lookAgain = (): void => {
+    try {
+      look();
+    } catch (error) {
+      // The disk may be full, which is no reason to end.
+      log.warn('process-file-not-written', { path, error: String(error) });
+    }
+  };
+  const timer = setInterval(lookAgain, KEEP_INTERVAL_MS);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    removeProcessFile(path);
+  };
 }
 
 /** False if the process was gone already. */

@@ -17,7 +17,7 @@ import { Supervisor } from '../supervisor/supervisor.ts';
 import { readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
 import { runLongLived } from './long-running.ts';
-import { identityOf, removeProcessFile, writeProcessFile } from './process-file.ts';
+import { keepProcessFile } from './process-file.ts';
 
 const SUPERVISOR = 'supervisor';
 /** The supervisor only shows the state of nodes: it need not know at once. */
@@ -43,8 +43,7 @@ async function startSupervisor(platform: Platform, layout: VolumeLayout): Promis
   // The database's lock is what keeps a second supervisor out.
   const database = await openDatabase(platform, layout);
   mkdirSync(layout.runDirectory, { recursive: true, mode: 0o700 });
-  const identity = identityOf(process.pid);
-  if (identity !== undefined) writeProcessFile(layout.pidFile(SUPERVISOR), identity);
+  const unname = keepProcessFile(layout.pidFile(SUPERVISOR), platform.log);
   const coordinator = await openEmbeddedCoordinator(platform, database);
   await registerVolume(coordinator, volume, layout);
   const links = nodeLinks(platform, coordinator, { key, pingIntervalMs: PING_INTERVAL_MS });
@@ -71,7 +70,7 @@ async function startSupervisor(platform: Platform, layout: VolumeLayout): Promis
     await server.close();
     links.close();
     await coordinator.close();
-    removeProcessFile(layout.pidFile(SUPERVISOR));
+    unname();
   };
 }
 

@@ -8,6 +8,7 @@ import { type LaunchOptions, launch } from '../process/launch.ts';
 import {
   isAlive,
   isEnding,
+  KEEP_INTERVAL_MS,
   liveProcess,
   type ProcessIdentity,
   signal,
@@ -19,6 +20,7 @@ export type ProcessPhase = 'absent' | 'starting' | 'running';
 /** How often an adopted process, whose end nobody reports, is looked after. */
 const LIVENESS_INTERVAL_MS = 500;
 const STOP_GRACE_MS = 10_000;
+const ADOPT_PAUSE_MS = 50;
 
 export interface ManagedProcessOptions {
   readonly name: string;
@@ -86,8 +88,9 @@ export class ManagedProcess {
   /** Resolves when the process says that it is ready; rejects with what it failed with. */
   start(args: readonly string[]): Promise<void> {
     if (this.#starting !== undefined) return this.#starting;
-    // It may have ended, or be about to, and nobody said so yet.
+    // It may have ended, or be about to, and nobody said so yet; or an earlier supervisor started it in the moment of its own end.
     this.refresh();
+    this.adopt();
     const identity = this.#identity;
     if (this.#phase === 'running' && identity !== undefined && !isEnding(identity)) return Promise.resolve();
     this.#starting = this.#launchAfter(identity, args).finally(() => {
@@ -99,7 +102,22 @@ export class ManagedProcess {
   async #launchAfter(ending: ProcessIdentity | undefined, args: readonly string[]): Promise<void> {
     if (ending !== undefined) await waitForEnd(ending, STOP_GRACE_MS);
     this.refresh();
-    if (this.#phase !== 'running') await this.#launch(args);
+    if (this.#phase === 'running') return;
+    try {
+      await this.#launch(args);
+    } catch (error) {
+      const isInUse = error instanceof CommandFailure && error.exitCode === exitCodes.unavailable;
+      if (!isInUse || !(await this.#adoptSoon())) throw error;
+    }
+  }
+
+  /** What keeps it from starting may be that it runs, unknown until it names itself. */
+  async #adoptSoon(): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs <= 2 * KEEP_INTERVAL_MS; waitedMs += ADOPT_PAUSE_MS) {
+      if (this.adopt()) return true;
+      await new Promise((resolve) => setTimeout(resolve, ADOPT_PAUSE_MS));
+    }
+    return false;
   }
 
   #launch(args: readonly string[]): Promise<void> {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CommandFailure } from '../../../src/cli/failure.ts';
+import { CommandFailure, exitCodes } from '../../../src/cli/failure.ts';
 import { identityOf, writeProcessFile } from '../../../src/cli/process/process-file.ts';
 import { ManagedProcess } from '../../../src/cli/supervisor/managed-process.ts';
 import { realLogger } from '../../../src/platform/real/logger.ts';
@@ -15,12 +15,15 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 /** It never says that it is ready. */
-function starting(onUnexpectedEnd: () => void = () => expect.fail('its end was asked for')): ManagedProcess {
+function starting(
+  onUnexpectedEnd: () => void = () => expect.fail('its end was asked for'),
+  program = 'setInterval(() => {}, 1000)',
+): ManagedProcess {
   return new ManagedProcess({
     name: 'node-1',
     pidFile: join(directory, 'pid'),
     logFile: join(directory, 'log'),
-    nodeArgs: ['--eval', 'setInterval(() => {}, 1000)'],
+    nodeArgs: ['--eval', program],
     log: realLogger({ level: 'error' }),
     onUnexpectedEnd,
   });
@@ -61,3 +64,34 @@ test.each([true, false])(
     expect(await outcome).toBeInstanceOf(CommandFailure);
   },
 );
+
+test('a process that named itself after the supervisor had looked for it is found, not started twice', async () => {
+  const managed = starting();
+  expect(managed.adopt()).toBe(false);
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  writeProcessFile(join(directory, 'pid'), identityOf(child.pid!)!);
+  await managed.start([]);
+  expect(managed.identity?.pid).toBe(child.pid);
+  const exited = once(child, 'exit');
+  await managed.stop('SIGKILL');
+  await exited;
+});
+
+test('a start that fails because the process runs, named by nobody yet, finds it', async () => {
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  const report = JSON.stringify({
+    kind: 'failed',
+    exitCode: exitCodes.unavailable,
+    message: 'is running already',
+  });
+  const managed = starting(undefined, `require('fs').writeSync(3, ${JSON.stringify(`${report}\n`)})`);
+  const start = managed.start([]);
+  setTimeout(() => writeProcessFile(join(directory, 'pid'), identityOf(child.pid!)!), 300);
+  await start;
+  expect(managed.identity?.pid).toBe(child.pid);
+  const exited = once(child, 'exit');
+  await managed.stop('SIGKILL');
+  await exited;
+});

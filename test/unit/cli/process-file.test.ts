@@ -7,6 +7,7 @@ import {
   identityOf,
   isAlive,
   isStopped,
+  keepProcessFile,
   liveProcess,
   type ProcessIdentity,
   removeProcessFile,
@@ -14,6 +15,7 @@ import {
   waitForEnd,
   writeProcessFile,
 } from '../../../src/cli/process/process-file.ts';
+import { realLogger } from '../../../src/platform/real/logger.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -73,5 +75,20 @@ describe('a process', () => {
     signal(identity, 'SIGKILL');
     expect(await waitForEnd(identity, 10_000)).toBe(true);
     expect(signal(identity, 'SIGTERM')).toBe(false);
+  });
+
+  test('is kept by a process: what others remove or write over it comes back', async () => {
+    const path = join(directory, 'a.pid');
+    const unname = keepProcessFile(path, realLogger({ level: 'error' }));
+    try {
+      expect(liveProcess(path)).toEqual(own());
+      removeProcessFile(path);
+      await expect.poll(() => liveProcess(path), { timeout: 10_000 }).toEqual(own());
+      writeProcessFile(path, { ...own(), pid: 1 });
+      await expect.poll(() => liveProcess(path)?.pid, { timeout: 10_000 }).toBe(process.pid);
+    } finally {
+      unname();
+    }
+    expect(liveProcess(path)).toBeUndefined();
   });
 });
