@@ -137,16 +137,21 @@ export class Adapter {
     return this.#converter.isWorking;
   }
 
+  /** What is written now gets. */
+  get layout(): Shape {
+    const { dataFragments, parityFragments } = this.#parts.shape;
+    return { dataFragments, parityFragments };
+  }
+
   report(): AvailabilityReport {
     const request = this.#request(SOME_TARGET);
     const { paused, targetUnavailability, limitBytesPerSecond } = this.#state;
-    const { dataFragments, parityFragments } = this.#parts.shape;
     return {
       ...this.#converter.status(),
       ...{ paused, limitBytesPerSecond, segmentsKnown: this.#started },
       targetUnavailability: targetUnavailability ?? null,
       predictedUnavailability: request === undefined ? null : keepCandidate(request).unavailability,
-      layout: { dataFragments, parityFragments },
+      layout: this.layout,
       next: this.#next,
       remedies: this.#remedies,
       nodes: [...this.#parts.times.measured()]

@@ -42,7 +42,7 @@ interface Content {
 }
 
 export class FileHistory {
-  #durable: Content = { sizeBytes: 0, blocks: new Map() };
+  readonly #durable: Content = { sizeBytes: 0, blocks: new Map() };
   #written: BlockWritten[] = [];
   #changes: ShapeChange[] = [];
   #visibleSize = 0;
@@ -75,7 +75,7 @@ export class FileHistory {
   synced(moment: number): void {
     const changes = this.#changes.filter(({ at }) => at < moment).length;
     const blocks = this.#written.filter(({ at }) => at < moment).length;
-    this.#durable = this.#state(changes, blocks);
+    this.#advance(this.#durable, changes, blocks);
     this.#written = this.#written.slice(blocks);
     this.#changes = this.#changes
       .slice(changes)
@@ -93,8 +93,13 @@ export class FileHistory {
       if (last?.kind === 'barrier') barrier = Math.max(barrier, last.blocksBefore);
       const most = next === undefined ? this.#written.length : next.blocksBefore;
       const to = next === undefined ? Number.POSITIVE_INFINITY : next.at + 1;
+      let state: Content | undefined;
       for (let blocks = barrier; blocks <= most; blocks++) {
-        if (!judge.accepts(this.#state(changes, blocks))) continue;
+        // Blocks behind the last change only come on top.
+        if (state !== undefined && blocks > (last?.blocksBefore ?? 0))
+          write(state, this.#written[blocks - 1]!);
+        else state = this.#state(changes, blocks);
+        if (!judge.accepts(state)) continue;
         const written = blocks === 0 ? 0 : this.#written[blocks - 1]!.at + 1;
         ranges.push({ from: Math.max(last === undefined ? 0 : last.at + 1, written), to });
       }
@@ -134,23 +139,30 @@ export class FileHistory {
 
   /** The contents with the first `changes` changes of shape and the first `blocks` blocks written. */
   #state(changes: number, blocks: number): Content {
-    const state: Content = { sizeBytes: this.#durable.sizeBytes, blocks: new Map(this.#durable.blocks) };
+    const { sizeBytes, blocks: durable } = this.#durable;
+    const state: Content = { sizeBytes, blocks: new Map(durable) };
+    this.#advance(state, changes, blocks);
+    return state;
+  }
+
+  /** From what is durable to the state with so many changes and blocks. */
+  #advance(state: Content, changes: number, blocks: number): void {
     let done = 0;
-    const write = (until: number): void => {
-      for (; done < until; done++) {
-        const { block, bytes, sizeBytes } = this.#written[done]!;
-        state.blocks.set(block, bytes);
-        state.sizeBytes = Math.max(state.sizeBytes, sizeBytes);
-      }
+    const writeUntil = (until: number): void => {
+      for (; done < until; done++) write(state, this.#written[done]!);
     };
     for (let index = 0; index < changes; index++) {
       const change = this.#changes[index]!;
-      write(Math.min(blocks, change.blocksBefore));
+      writeUntil(Math.min(blocks, change.blocksBefore));
       apply(state, change, blocks);
     }
-    write(blocks);
-    return state;
+    writeUntil(blocks);
   }
+}
+
+function write(state: Content, { block, bytes, sizeBytes }: BlockWritten): void {
+  state.blocks.set(block, bytes);
+  state.sizeBytes = Math.max(state.sizeBytes, sizeBytes);
 }
 
 function apply(state: Content, change: ShapeChange, blocks: number): void {

@@ -118,7 +118,11 @@ export async function readContents(
     const lengthBytes = Math.min(MAX_REQUEST_BYTES, sizeBytes - at);
     await run('read', async (one) => {
       const result = await one.read(inode, 0, at, lengthBytes);
-      Buffer.concat(result.parts).copy(bytes, at);
+      let end = at;
+      for (const part of result.parts) {
+        bytes.set(part, end);
+        end += part.length;
+      }
       result.release();
     });
   }

@@ -118,7 +118,7 @@ class MountWatch {
   }
 
   #layoutNow(): string {
-    const { dataFragments, parityFragments } = this.mount.volume.upkeep.availability().layout;
+    const { dataFragments, parityFragments } = this.mount.volume.upkeep.adapter.layout;
     return `${dataFragments}+${parityFragments}`;
   }
 

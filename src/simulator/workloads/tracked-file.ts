@@ -10,10 +10,11 @@ import type { MountedFileSystem, WorkloadContext } from '../contract.ts';
 import { newBlock } from '../model/blocks.ts';
 import { FileHistory } from '../model/file-history.ts';
 import { readContents } from '../model/tree.ts';
-import { caller, readBytes, type Session } from './session.ts';
+import { caller, type Session } from './session.ts';
 
 const O_RDWR = 2;
 const MAX_READ_BYTES = 256 * 1024;
+const HOLE: Uint8Array = new Uint8Array(BLOCK_BYTES);
 
 interface Opened {
   readonly session: Session;
@@ -24,9 +25,9 @@ interface Opened {
 
 export class TrackedFile {
   readonly name: string;
-  /** Begins with #bytes; zeros behind them, to grow into. */
-  #room: Buffer = Buffer.alloc(0);
-  #bytes: Buffer = this.#room;
+  /** What it holds, block by block, with zeros behind the end. A block never changes: another takes its place. */
+  #blocks: Uint8Array[] = [];
+  #sizeBytes = 0;
   #history = new FileHistory();
   #moment = 0;
   /** A crash cannot take the name any more. */
@@ -44,7 +45,7 @@ export class TrackedFile {
   }
 
   get sizeBytes(): number {
-    return this.#bytes.length;
+    return this.#sizeBytes;
   }
 
   /** The file is open in this session and holds what it should. */
@@ -58,21 +59,25 @@ export class TrackedFile {
     if (this.#opened?.session.mount !== session.mount) await this.#open(session, directory);
   }
 
+  /** The bytes must not change any more. */
   async write(offsetBytes: number, bytes: Buffer): Promise<void> {
     const endBytes = offsetBytes + bytes.length;
     const { inode, handle } = this.#opened!;
     await this.#change('write', { at: offsetBytes, length: bytes.length }, (one) => {
-      this.#visible(Math.max(endBytes, this.#bytes.length));
-      bytes.copy(this.#bytes, offsetBytes);
+      this.#sizeBytes = Math.max(this.#sizeBytes, endBytes);
       const endBlock = Math.ceil(endBytes / BLOCK_BYTES);
-      for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block < endBlock; block++)
-        this.#history.wrote(this.#moment++, block, this.#block(block), endBytes);
+      while (this.#blocks.length < endBlock) this.#blocks.push(HOLE);
+      for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block < endBlock; block++) {
+        const written = overwritten(this.#blocks[block]!, bytes, block * BLOCK_BYTES - offsetBytes);
+        this.#blocks[block] = written;
+        this.#history.wrote(this.#moment++, block, written, endBytes);
+      }
       return one.write(inode, handle, offsetBytes, [bytes], false);
     });
   }
 
   append(bytes: Buffer): Promise<void> {
-    return this.write(this.#bytes.length, bytes);
+    return this.write(this.#sizeBytes, bytes);
   }
 
   /** To nothing: other sizes are the random workload's. */
@@ -104,13 +109,17 @@ export class TrackedFile {
   /** Reads through the open handle and compares. */
   async readBack(offsetBytes: number, lengthBytes: number): Promise<void> {
     const { session, inode, handle } = this.#opened!;
-    const end = Math.min(this.#bytes.length, offsetBytes + lengthBytes);
+    const end = Math.min(this.#sizeBytes, offsetBytes + lengthBytes);
     for (let at = offsetBytes; at < end; at += MAX_READ_BYTES) {
       const length = Math.min(MAX_READ_BYTES, end - at);
       const fields = { name: this.name, at, length };
-      const found = await session.call('read', fields, (one) => readBytes(one, inode, handle, at, length));
-      const expected = this.#bytes.subarray(at, at + length);
-      if (!found.equals(expected)) session.fail(`${this.name}: ${mismatch(expected, found, at)}`);
+      const problem = await session.call('read', fields, async (one) => {
+        const result = await one.read(inode, handle, at, length);
+        const found = this.#mismatch(result.parts, at, length);
+        result.release();
+        return found;
+      });
+      if (problem !== undefined) session.fail(`${this.name}: ${problem}`);
     }
   }
 
@@ -120,9 +129,9 @@ export class TrackedFile {
     const attributes = await session.call('getAttributes', { name: this.name }, (one) =>
       one.getAttributes(inode),
     );
-    if (attributes.sizeBytes !== this.#bytes.length)
-      session.fail(`${this.name}: size ${attributes.sizeBytes}, expected ${this.#bytes.length}`);
-    await this.readBack(0, this.#bytes.length);
+    if (attributes.sizeBytes !== this.#sizeBytes)
+      session.fail(`${this.name}: size ${attributes.sizeBytes}, expected ${this.#sizeBytes}`);
+    await this.readBack(0, this.#sizeBytes);
   }
 
   /** Takes the name away for good, whatever became of it before. */
@@ -195,8 +204,8 @@ export class TrackedFile {
     this.#openSince = undefined;
     this.#answered = [];
     this.#history = new FileHistory();
-    for (let block = 0; block * BLOCK_BYTES < bytes.length; block++)
-      this.#history.wrote(this.#moment++, block, this.#block(block), bytes.length);
+    for (const [block, content] of this.#blocks.entries())
+      this.#history.wrote(this.#moment++, block, content, bytes.length);
     this.#history.synced(this.#moment);
   }
 
@@ -217,23 +226,38 @@ export class TrackedFile {
   }
 
   #hold(bytes: Buffer): void {
-    this.#room = bytes;
-    this.#bytes = bytes;
+    this.#sizeBytes = bytes.length;
+    this.#blocks = [];
+    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) this.#blocks.push(overwritten(HOLE, bytes, at));
   }
 
-  #visible(sizeBytes: number): void {
-    if (sizeBytes <= this.#bytes.length) return;
-    if (sizeBytes > this.#room.length) {
-      this.#room = Buffer.alloc(Math.max(sizeBytes, 2 * this.#room.length));
-      this.#bytes.copy(this.#room);
+  /** What is wrong with bytes that were read; undefined: nothing. */
+  #mismatch(parts: readonly Uint8Array[], at: number, lengthBytes: number): string | undefined {
+    let position = at;
+    for (const part of parts) {
+      for (let from = 0; from < part.length; ) {
+        const block = this.#blocks[Math.floor(position / BLOCK_BYTES)] ?? HOLE;
+        const inBlock = position % BLOCK_BYTES;
+        const length = Math.min(part.length - from, BLOCK_BYTES - inBlock);
+        const expected = block.subarray(inBlock, inBlock + length);
+        const found = part.subarray(from, from + length);
+        if (Buffer.compare(expected, found) !== 0) return difference(expected, found, position);
+        from += length;
+        position += length;
+      }
     }
-    this.#bytes = this.#room.subarray(0, sizeBytes);
+    if (position === at + lengthBytes) return undefined;
+    return `a read at ${at} gave ${position - at} bytes of ${lengthBytes}`;
   }
+}
 
-  /** A copy of a block, with zeros behind the end. */
-  #block(block: number): Uint8Array {
-    return newBlock(this.#bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES));
-  }
+/** The block with those of the bytes that lie in it, which begins at `from` of them, or that many before them if it is negative. */
+function overwritten(block: Uint8Array, bytes: Uint8Array, from: number): Uint8Array {
+  const end = from + BLOCK_BYTES;
+  if (from >= 0 && end <= bytes.length) return bytes.subarray(from, end);
+  const changed = newBlock(block);
+  changed.set(bytes.subarray(Math.max(0, from), Math.max(0, end)), Math.max(0, -from));
+  return changed;
 }
 
 /** What a mount had answered before this time survives its end without a sync, where the scenario says so. */
@@ -243,11 +267,9 @@ export function survivedUntilMs(context: WorkloadContext, mount: MountedFileSyst
   return mount.diedAtMs - lossWindowMs;
 }
 
-function mismatch(expected: Buffer, found: Buffer, at: number): string {
-  if (found.length !== expected.length)
-    return `a read at ${at} gave ${found.length} bytes of ${expected.length}`;
+function difference(expected: Uint8Array, found: Uint8Array, position: number): string {
   const first = expected.findIndex((byte, index) => byte !== found[index]);
   const from = first - (first % 4);
-  const hex = (bytes: Buffer) => bytes.subarray(from, from + 16).toString('hex');
-  return `byte ${at + first} is wrong: expected ${hex(expected)}, got ${hex(found)}`;
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes.subarray(from, from + 16)).toString('hex');
+  return `byte ${position + first} is wrong: expected ${hex(expected)}, got ${hex(found)}`;
 }
