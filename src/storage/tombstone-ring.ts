@@ -21,6 +21,9 @@ import type { DiskFile, Platform } from '../platform/platform.ts';
 import { StorageError } from './storage-error.ts';
 
 export const RING_PAGES = 256;
+const RING_BYTES = RING_PAGES * BLOCK_BYTES;
+/** What is read or written at once when the ring is opened. */
+const STRETCH_BYTES = RING_BYTES / 4;
 
 interface Waiting {
   readonly tombstones: readonly Tombstone[];
@@ -61,15 +64,17 @@ export class TombstoneRing {
     const file = await platform.disk.open(path, { write: true, create: true, direct: true });
     const ring = new TombstoneRing(platform, file, nonce);
     const pages: TombstonePage[] = [];
-    if ((await file.size()) < RING_PAGES * BLOCK_BYTES) {
-      ring.#page.fill(0);
-      for (let i = 0; i < RING_PAGES; i++) await file.write([ring.#page], i * BLOCK_BYTES);
+    const stretch = platform.memory.allocate(STRETCH_BYTES);
+    if ((await file.size()) < RING_BYTES) {
+      for (let at = 0; at < RING_BYTES; at += STRETCH_BYTES) await file.write([stretch], at);
       await file.sync();
     } else {
-      for (let i = 0; i < RING_PAGES; i++) {
-        await file.read([ring.#page], i * BLOCK_BYTES);
-        const page = ring.#decode();
-        if (page !== undefined && page.serial > releasedSerial) pages.push(page);
+      for (let at = 0; at < RING_BYTES; at += STRETCH_BYTES) {
+        await file.read([stretch], at);
+        for (let from = 0; from < STRETCH_BYTES; from += BLOCK_BYTES) {
+          const page = ring.#decode(stretch.subarray(from, from + BLOCK_BYTES));
+          if (page !== undefined && page.serial > releasedSerial) pages.push(page);
+        }
       }
       // What a killed process left behind can be read before it is durable, and is obeyed from here on.
       await file.sync();
@@ -82,10 +87,10 @@ export class TombstoneRing {
   }
 
   /** A torn page was never acknowledged: it is as if it was not there. */
-  #decode(): TombstonePage | undefined {
-    if (isUnwrittenTombstonePage(this.#page)) return undefined;
+  #decode(bytes: Buffer): TombstonePage | undefined {
+    if (isUnwrittenTombstonePage(bytes)) return undefined;
     try {
-      return decodeTombstonePage(this.#nonce, this.#page, this.#platform.kernels.crc32c);
+      return decodeTombstonePage(this.#nonce, bytes, this.#platform.kernels.crc32c);
     } catch (error) {
       if (error instanceof FormatError) return undefined;
       throw error;
