@@ -247,10 +247,11 @@ async function whileReporting<T>(work: Promise<T>, report: () => Promise<void>):
   const done = work.finally(() => {
     over = true;
   });
+  const settled = done.catch(() => undefined);
   const reporting = (async () => {
     while (!over) {
       await report();
-      await new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL_MS));
+      await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL_MS))]);
     }
   })();
   const [result] = await Promise.all([done, reporting]);

@@ -162,7 +162,7 @@ export class Supervisor {
     await this.#linked(id);
   }
 
-  /** A node that has started answers; the link to it may be pausing between two attempts to connect. */
+  /** A node that has started answers; the link to it may be pausing between two attempts to connect, and does not have to. */
   async #linked(id: number): Promise<void> {
     const { links } = this.#options;
     const isUp = (): boolean => links.links.get(id)?.state === 'up';
@@ -177,7 +177,14 @@ export class Supervisor {
       const unsubscribe = links.onChange(() => {
         if (isUp()) finish();
       });
+      void this.#hasten(id);
     });
+  }
+
+  async #hasten(id: number): Promise<void> {
+    const { links } = this.#options;
+    // An attempt that was under way may have met nobody yet.
+    if (!(await links.reach([id]))) await links.reach([id]);
   }
 
   #node(id: number): ManagedProcess {
