@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 
-const TIMEOUT_MS = 240_000;
+const TIMEOUT_MS = 900_000;
 const script = fileURLToPath(new URL('../../scripts/torture.mjs', import.meta.url));
 
 test(

@@ -19,7 +19,7 @@ import type { TortureVolume } from './volume.ts';
  * was taken away: a busy machine may need longer to start everything than the schedule lets the supervisor live.
  */
 const RETRY_PAUSE_MS = 200;
-const COMMAND_PATIENCE_MS = 30_000;
+const COMMAND_PATIENCE_MS = 120_000;
 
 export interface LaneEvents {
   /** Calls in the volume may fail from now on, until `mountBack`. */

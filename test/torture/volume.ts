@@ -20,7 +20,7 @@ import { nodeProcessName, type VolumeLayout, volumeLayout } from '../../src/cli/
 import { readMountTable } from '../../src/fuse/mount-table.ts';
 import { tartanCommand } from '../e2e/support/volume.ts';
 
-const COMMAND_TIMEOUT_MS = 120_000;
+const COMMAND_TIMEOUT_MS = 300_000;
 
 export interface Outcome {
   readonly code: number | null;
