@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startFio } from './support/fio.ts';
-import { TestVolume } from './support/volume.ts';
+import { killProcess, TestVolume } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -40,12 +40,13 @@ describe('five nodes, 3+2', () => {
     const flags = ['--rw=write', '--bs=128k', '--size=16m', '--fallocate=none', '--end_fsync=1'];
     await startFio(volume.mountPoint, ...flags, '--filename=before').finished;
     for (const pair of subsets([1, 2, 3, 4, 5], 2)) {
-      for (const id of pair) volume.run('node', 'kill', String(id));
+      const { nodes } = volume.status();
+      for (const { id, pid } of nodes) if (pair.includes(id)) killProcess(pid);
       volume.dropCaches();
       await startFio(volume.mountPoint, ...flags, '--filename=before', '--verify_only=1').finished;
       const during = `--filename=during-${pair.join('-')}`;
       await startFio(volume.mountPoint, ...flags, during).finished;
-      for (const id of pair) volume.run('node', 'start', String(id));
+      volume.up();
     }
     volume.dropCaches();
     for (const pair of subsets([1, 2, 3, 4, 5], 2)) {
