@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import type { Explanation } from '../../src/cli/supervisor/control-messages.ts';
 import type { AvailabilityReport } from '../../src/replicator/adapt/adapter.ts';
 import { startFio } from './support/fio.ts';
-import { killProcess, TestVolume, tartan } from './support/volume.ts';
+import { killProcess, TestVolume, tartan, WAIT } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -40,10 +40,10 @@ test('parity is added to segments where they are, and dropped again', async () =
   await startFio(volume.mountPoint, ...data).finished;
   volume.run('node', 'add');
   volume.run('rebalance', 'start');
-  volume.run('wait', 'balanced', '--timeout', '60s');
+  volume.run('wait', 'balanced', '--timeout', WAIT);
   const before = places();
   volume.run('availability', 'target', '99.9999');
-  volume.run('wait', 'adapted', '--timeout', '60s');
+  volume.run('wait', 'adapted', '--timeout', WAIT);
   const layout = () => json<AvailabilityReport>('availability', 'status').layout;
   expect(layout()).toEqual({ dataFragments: 4, parityFragments: 2 });
   const added = places();
@@ -58,9 +58,9 @@ test('parity is added to segments where they are, and dropped again', async () =
   await startFio(volume.mountPoint, ...data, '--verify_only=1').finished;
   for (const id of lost) volume.run('node', 'start', `${id}`);
   volume.run('heal', 'resume');
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   volume.run('availability', 'target', '99');
-  volume.run('wait', 'adapted', '--timeout', '60s');
+  volume.run('wait', 'adapted', '--timeout', WAIT);
   expect(layout()).toEqual({ dataFragments: 4, parityFragments: 1 });
   for (const [segmentId, nodes] of before) expect(places().get(segmentId)).toEqual(nodes);
   expect(json<{ exitCode: number }>('fsck', '--data').exitCode).toBe(0);
@@ -77,7 +77,7 @@ test('a target that needs one parity more is carried out, and two nodes may be l
   expect(availability.predictedUnavailability).toBeGreaterThan(1e-6);
   expect(nodes.every(({ unavailability }) => unavailability !== null && unavailability > 0)).toBe(true);
   volume.run('availability', 'target', '99.9999');
-  volume.run('wait', 'adapted', '--timeout', '60s');
+  volume.run('wait', 'adapted', '--timeout', WAIT);
   const report = json<AvailabilityReport>('availability', 'status');
   expect(report.layout.parityFragments).toBe(2);
   expect(report.predictedUnavailability).toBeLessThan(1e-6);
@@ -88,7 +88,7 @@ test('a target that needs one parity more is carried out, and two nodes may be l
   // Chosen is chosen, whatever happens to the mount.
   volume.run('down', '--force');
   volume.up();
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   expect(volume.status().redundancy.parity).toBe(2);
   expect(json<{ exitCode: number }>('fsck', '--data').exitCode).toBe(0);
 });

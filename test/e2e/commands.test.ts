@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
-import { killProcess, TestVolume, tartan, tartanCommand } from './support/volume.ts';
+import { killProcess, PATIENT, TestVolume, tartan, tartanCommand } from './support/volume.ts';
 
 const isMounted = (path: string): boolean =>
   readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
@@ -98,7 +98,7 @@ describe('a volume', () => {
     writeFileSync(volume.path('alone'), 'synced', { flush: true });
     volume.up();
     // The new supervisor's link to the node, and the comparison of what the node holds, may take a moment.
-    await expect.poll(() => volume.status().reason, { timeout: 10_000 }).toBe('every node is up');
+    await expect.poll(() => volume.status().reason, PATIENT).toBe('every node is up');
   });
 
   test('has a supervisor again though nobody gives a command', async () => {
@@ -106,7 +106,7 @@ describe('a volume', () => {
     killProcess(before);
     const pidFile = join(volume.state, 'run', 'supervisor.pid');
     const pid = () => (JSON.parse(readFileSync(pidFile, 'utf8')) as { pid: number }).pid;
-    await expect.poll(pid, { timeout: 20_000 }).not.toBe(before);
+    await expect.poll(pid, PATIENT).not.toBe(before);
     expect(volume.status().supervisor.pid).toBe(pid());
   });
 
@@ -163,7 +163,7 @@ describe('a volume that is told to', () => {
     const before = volume.status();
     killProcess(before.nodes[0]?.pid);
     killProcess(before.mounts[0]?.pid);
-    await expect.poll(() => volume.status().health, { timeout: 20_000 }).toBe('healthy');
+    await expect.poll(() => volume.status().health, PATIENT).toBe('healthy');
     const after = volume.status();
     expect(after.nodes[0]?.pid).not.toBe(before.nodes[0]?.pid);
     expect(readFileSync(volume.path('file'), 'utf8')).toBe('x');
@@ -176,8 +176,8 @@ describe('a volume that is told to', () => {
     const before = volume.nodePid(2);
     killProcess(before);
     const after = () => volume.status().nodes[1];
-    await expect.poll(() => after()?.pid, { timeout: 20_000 }).not.toBe(before);
-    await expect.poll(() => after()?.state, { timeout: 20_000 }).toBe('up');
+    await expect.poll(() => after()?.pid, PATIENT).not.toBe(before);
+    await expect.poll(() => after()?.state, PATIENT).toBe('up');
     volume.run('down');
     volume.up();
     expect(volume.status().supervisor.restart).toBe(false);
@@ -186,8 +186,8 @@ describe('a volume that is told to', () => {
   test('stay in the foreground stops when it is interrupted', async () => {
     const args = ['up', volume.mountPoint, '--dir', volume.state, '--nodes', '3', '--foreground'];
     const foreground = spawn(process.execPath, [tartanCommand, ...args], { stdio: 'ignore' });
-    await expect.poll(() => isMounted(volume.mountPoint), { timeout: 30_000 }).toBe(true);
-    await expect.poll(() => volume.status().health, { timeout: 10_000 }).toBe('healthy');
+    await expect.poll(() => isMounted(volume.mountPoint), PATIENT).toBe(true);
+    await expect.poll(() => volume.status().health, PATIENT).toBe('healthy');
     foreground.kill('SIGINT');
     const [code] = await once(foreground, 'exit');
     expect(code).toBe(0);

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
-import { TestVolume, tartan } from './support/volume.ts';
+import { TestVolume, tartan, WAIT } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -63,7 +63,7 @@ test('a file that is read a lot gets copies, which serve it when a node is lost 
   volume.run('node', 'kill', String(nodes[position]));
   readAnew();
   volume.run('heal', 'start');
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   expect(segment().nodes[position]).toBe(nodeId);
   readAnew();
 

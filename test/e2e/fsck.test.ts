@@ -80,7 +80,7 @@ function damage(node: number): void {
 }
 
 describe('four nodes, 3+1', () => {
-  test('damage is found and repaired while the volume is used', { timeout: 90_000 }, () => {
+  test('damage is found and repaired while the volume is used', () => {
     volume = TestVolume.up({ nodes: 4, parity: 1, capacity: '500M' });
     const digests = fill();
     expect(fsck()).toMatchObject({ status: 0, kinds: [] });
@@ -94,9 +94,7 @@ describe('four nodes, 3+1', () => {
     expect(stdout).toBe('');
   });
 
-  test('a stopped volume is checked and stays stopped; a node that lost everything is filled again', {
-    timeout: 90_000,
-  }, () => {
+  test('a stopped volume is checked and stays stopped; a node that lost everything is filled again', () => {
     volume = TestVolume.up({ nodes: 4, parity: 1, capacity: '500M' });
     const digests = fill();
     volume.run('down');
@@ -113,9 +111,7 @@ describe('four nodes, 3+1', () => {
     expectIntact(digests);
   });
 
-  test('a node that is down is a warning, and wrong use and no volume have codes of their own', {
-    timeout: 90_000,
-  }, () => {
+  test('a node that is down is a warning, and wrong use and no volume have codes of their own', () => {
     volume = TestVolume.up({ nodes: 4, parity: 1, capacity: '500M' });
     fill();
     volume.run('node', 'kill', '4');

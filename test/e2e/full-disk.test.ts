@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, wri
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { BLOCK_BYTES, MIB } from '../../src/base/units.ts';
-import { TestVolume } from './support/volume.ts';
+import { PATIENT, TestVolume } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -59,7 +59,7 @@ describe('a volume whose nodes may use little', () => {
     // The first one after it may report the failure once more.
     spawnSync('sync', ['-f', volume.mountPoint]);
     const available = (): number => volume?.status().capacity.availableBytes ?? 0;
-    await expect.poll(available, { timeout: 15_000 }).toBeGreaterThan(100 * 1024 * 1024);
+    await expect.poll(available, PATIENT).toBeGreaterThan(100 * 1024 * 1024);
     writeFileSync(volume.path('again'), Buffer.alloc(50 * 1024 * 1024, 7));
     execFileSync('sync', ['-f', volume.mountPoint]);
     expect(volume.status().health).toBe('healthy');
@@ -99,7 +99,7 @@ describe('a volume whose nodes may use little', () => {
     expect(statSync(made.path('reserved')).blocks).toBe(reservedBytes / 512);
     expect(available()).toBeLessThan(4 * MIB);
     rmSync(made.path('reserved'));
-    await expect.poll(available, { timeout: 15_000 }).toBeGreaterThan(reservedBytes - 2 * MIB);
+    await expect.poll(available, PATIENT).toBeGreaterThan(reservedBytes - 2 * MIB);
     expect(made.status().health).toBe('healthy');
   });
 });

@@ -25,6 +25,7 @@ export interface Server {
   line(): Promise<string>;
 }
 
+/** Once for all files (support/machine.ts): they run at the same time. */
 export async function buildServer(): Promise<void> {
   await build({
     input: join(import.meta.dirname, 'fuse-server.ts'),

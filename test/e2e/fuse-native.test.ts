@@ -1,10 +1,9 @@
 /** The alternative front end: everyday programs on the model through the package fuse-native. */
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, it } from 'vitest';
-import { buildServer, cleanUp, kill, makeMountPoint, shell, startServer } from './fuse-harness.ts';
+import { afterEach, expect, it } from 'vitest';
+import { cleanUp, kill, makeMountPoint, shell, startServer } from './fuse-harness.ts';
 
-beforeAll(buildServer);
 afterEach(cleanUp);
 
 async function mountModel(mountPoint = makeMountPoint()) {
@@ -38,7 +37,7 @@ it('serves what everyday programs do', async () => {
 it('writes and reads a large file', async () => {
   const { mountPoint } = await mountModel();
   await shell(
-    'head -c 30000000 /dev/urandom > f; sync; cp f g; echo 3 > /proc/sys/vm/drop_caches; cmp f g',
+    'head -c 30000000 /dev/urandom > f; sync -f .; cp f g; echo 3 > /proc/sys/vm/drop_caches; cmp f g',
     mountPoint,
   );
 });

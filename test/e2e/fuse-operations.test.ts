@@ -6,13 +6,12 @@ import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildServer, cleanUp, mountModel, python, type Server, shell } from './fuse-harness.ts';
+import { cleanUp, mountModel, python, type Server, shell } from './fuse-harness.ts';
 
 const run = promisify(execFile);
 /** Package acl. */
 const hasAclTools = existsSync('/usr/bin/setfacl');
 
-beforeAll(buildServer);
 afterAll(cleanUp);
 
 describe.each(['same-turn', 'later'] as const)('a file system that answers: %s', (variant) => {
@@ -33,8 +32,7 @@ describe.each(['same-turn', 'later'] as const)('a file system that answers: %s',
     const path = join(await inDirectory('data'), 'file');
     const bytes = randomBytes(20_000_123);
     await fs.writeFile(path, bytes);
-    const dropCaches = 'sync; echo 3 > /proc/sys/vm/drop_caches';
-    await shell(dropCaches, '/');
+    await shell('sync -f .; echo 3 > /proc/sys/vm/drop_caches', root);
     const read = await fs.readFile(path);
     expect(createHash('sha256').update(read).digest('hex')).toBe(
       createHash('sha256').update(bytes).digest('hex'),

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import type { StatusReport } from '../../src/cli/status/status-report.ts';
 import { startFio } from './support/fio.ts';
-import { TestVolume } from './support/volume.ts';
+import { TestVolume, WAIT } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -37,17 +37,17 @@ test('one node after another is lost and rebuilt, and everything is read', async
   volume.run('node', 'kill', '2');
   expect(degraded()).toBeGreaterThan(0);
   volume.run('heal', 'start');
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   expect(degraded()).toBe(0);
   volume.run('node', 'kill', '5');
   await verify();
   volume.run('heal', 'start');
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   // Four nodes are left for five fragments: every segment is narrower now.
   volume.run('node', 'kill', '1');
   await verify();
   for (const id of ['1', '2', '5']) volume.run('node', 'start', id);
-  volume.run('wait', 'healed', '--timeout', '60s');
+  volume.run('wait', 'healed', '--timeout', WAIT);
   const { findings } = json<{ findings: { severity: string }[] }>('fsck', '--data');
   expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
   await verify();
@@ -66,7 +66,7 @@ test('planted damage is found by a scrub, repaired, and reported', async () => {
     closeSync(descriptor);
   }
   volume.run('scrub', 'start');
-  volume.run('wait', 'scrubbed', '--timeout', '60s');
+  volume.run('wait', 'scrubbed', '--timeout', WAIT);
   const { found, repaired } = json<{ found: number; repaired: number }>('scrub', 'status');
   expect(found).toBeGreaterThan(0);
   expect(repaired).toBe(found);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { expectAcknowledged, startWriter } from './support/acknowledged.ts';
 import { startFio } from './support/fio.ts';
-import { TestVolume, tartan } from './support/volume.ts';
+import { TestVolume, tartan, WAIT } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -39,7 +39,7 @@ test('nodes join a volume that is written to, take new data, get labels that hol
   expect(json('node', 'label', '1', 'rack1')).toEqual({ id: 1, domain: 'rack1' });
   volume.run('node', 'label', '4', 'rack1');
   volume.run('rebalance', 'start');
-  volume.run('wait', 'balanced', '--timeout', '60s');
+  volume.run('wait', 'balanced', '--timeout', WAIT);
   for (const nodes of [...holders('before'), ...holders('after')]) {
     expect(nodes.includes(1) && nodes.includes(4)).toBe(false);
   }

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Outcome, TestVolume, tartanCommand } from './support/volume.ts';
+import { COMMAND_TIMEOUT_MS, type Outcome, TestVolume, tartanCommand } from './support/volume.ts';
 
 let volume: TestVolume;
 beforeEach(() => {
@@ -25,7 +25,10 @@ function upWhere(prepare: string, prefix: readonly string[] = []): Outcome {
   ];
   const script = `${prepare}; exec "$@"`;
   const args = ['--mount', '--propagation', 'private', 'sh', '-ec', script, 'sh', ...prefix, ...up];
-  const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 90_000 });
+  const { status, stdout, stderr } = spawnSync('unshare', args, {
+    encoding: 'utf8',
+    timeout: COMMAND_TIMEOUT_MS,
+  });
   return { status, stdout, stderr };
 }
 

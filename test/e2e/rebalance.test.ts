@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { expectAcknowledged, startWriter } from './support/acknowledged.ts';
 import { startFio } from './support/fio.ts';
-import { TestVolume } from './support/volume.ts';
+import { TestVolume, WAIT } from './support/volume.ts';
 
 let volume: TestVolume | undefined;
 afterEach((context) => {
@@ -53,7 +53,7 @@ test('a node joins and gets its share, another is drained and removed under a wr
   const before = await used((held) => sum(held) >= 160e6);
   volume.run('node', 'add');
   volume.run('rebalance', 'start');
-  const { moved } = json<{ moved: number }>('wait', 'balanced', '--timeout', '60s');
+  const { moved } = json<{ moved: number }>('wait', 'balanced', '--timeout', WAIT);
   const share = moved / sum(before);
   expect(share).toBeLessThan(1.1 / 5);
   expect(share).toBeGreaterThan(0.8 / 5);
@@ -74,7 +74,7 @@ test('a node joins and gets its share, another is drained and removed under a wr
   volume.run('rebalance', 'limit', 'none');
   mkdirSync(volume.path('second'));
   const second = startWriter(volume.path('second'));
-  volume.run('wait', 'balanced', '--timeout', '60s');
+  volume.run('wait', 'balanced', '--timeout', WAIT);
   volume.run('node', 'remove', '2');
   second.child.kill();
   await second.ended;

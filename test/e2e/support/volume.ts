@@ -9,7 +9,11 @@ import { fileURLToPath } from 'node:url';
 import type { StatusReport } from '../../../src/cli/status/status-report.ts';
 
 export const tartanCommand = fileURLToPath(new URL('../../../bin/tartan.js', import.meta.url));
-const COMMAND_TIMEOUT_MS = 90_000;
+/** For what hangs: on a busy machine the longest ones take ten times as long as on an idle one. */
+export const COMMAND_TIMEOUT_MS = 240_000;
+/** What does not come true in this time never will: for expect.poll, and for `tartan wait --timeout`. */
+export const PATIENT = { timeout: 180_000 };
+export const WAIT = '180s';
 const LOOK_MS = 20;
 const CALM_LOOKS = 3;
 
