@@ -1,11 +1,15 @@
 /**
  * `npm test`: makes the clone runnable with all that tests need, then lint, types, every test, and simulated runs. `--node24` runs once more, on Node 24,
  * the tests of all that touches the runtime, and some simulated runs. The last line counts: `N passed, N failed`.
+ *
+ * Tests wait for processes, disks and timers for a good part of their time, and simulated runs for nothing: these go on beside the tests, in the time
+ * that is left over, and say what came of them behind the last test.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { runInIdleTime } from './idle-time.mjs';
 import { root, setUp } from './setup.mjs';
 
 const args = process.argv.slice(2);
@@ -33,34 +37,34 @@ let passed = 0;
 const failures = [];
 const LONGEST_REASON_CHARACTERS = 4_000;
 
-async function check(title, command, commandArgs) {
-  process.stdout.write(`\n== ${title}\n`);
-  const child = spawn(command, commandArgs, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
-  let end = '';
-  const pass = (to) => (bytes) => {
-    to.write(bytes);
-    end = (end + bytes).slice(-LONGEST_REASON_CHARACTERS);
-  };
-  child.stdout.on('data', pass(process.stdout));
-  child.stderr.on('data', pass(process.stderr));
-  const status = await new Promise((resolve) => {
+/** Resolves with the exit status of a child, or what kept it from running. */
+function statusOf(child) {
+  return new Promise((resolve) => {
     child.once('error', (error) => resolve(error.message));
-    child.once('close', resolve);
+    child.once('close', (code, signal) => resolve(code ?? signal));
   });
-  if (status === 0) passed += 1;
-  else failures.push({ title, reason: `ended with ${status}\n${end}` });
 }
 
-function runVitest(title, node, project, folders = []) {
+/** What counts as one test, whatever it looks at. */
+function conclude(title, { status, output }) {
+  process.stdout.write(`\n== ${title}\n${output}`);
+  if (status === 0) passed += 1;
+  else failures.push({ title, reason: `ended with ${status}\n${output.slice(-LONGEST_REASON_CHARACTERS)}` });
+}
+
+function lint() {
+  const { status, stdout, stderr } = spawnSync(bin('biome'), ['check'], { cwd: root, encoding: 'utf8' });
+  conclude('lint and format', { status, output: `${stdout}${stderr}` });
+}
+
+async function runVitest(title, node, project, folders = []) {
   process.stdout.write(`\n== ${title}\n`);
   const report = join(results, `${project}.json`);
   rmSync(report, { force: true });
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const { status } = spawnSync(node, [vitest, 'run', '--project', project, ...folders, ...reporters], {
-    cwd: root,
-    stdio: 'inherit',
-  });
+  const args = [vitest, 'run', '--project', project, ...folders, ...reporters];
+  const status = await statusOf(spawn(node, args, { cwd: root, stdio: 'inherit' }));
   if (!existsSync(report)) {
     failures.push({ title, reason: `ended with ${status} and without a report` });
     return;
@@ -71,7 +75,8 @@ function runVitest(title, node, project, folders = []) {
   for (const file of testResults) {
     const failedTests = file.assertionResults.filter((result) => result.status === 'failed');
     for (const { fullName, failureMessages } of failedTests) {
-      failures.push({ title: `${title}: ${file.name}: ${fullName}`, reason: failureMessages.join('\n') });
+      const reason = failureMessages.join('\n').slice(0, LONGEST_REASON_CHARACTERS);
+      failures.push({ title: `${title}: ${file.name}: ${fullName}`, reason });
     }
     // A file that does not load has no failed test of its own.
     if (file.status === 'failed' && failedTests.length === 0)
@@ -93,21 +98,35 @@ function node24() {
 }
 
 const bin = (name) => join(root, 'node_modules', '.bin', name);
-await check('lint and format', bin('biome'), ['check']);
-runVitest('unit and conformance tests', process.execPath, 'unit');
 const simulator = join(root, 'dist', 'simulator', 'main.js');
 const jobs = String(availableParallelism());
-const simulate = (title, node, runs) =>
-  check(`${runs} ${title}`, node, [simulator, '--seeds', String(runs), '--jobs', jobs]);
-if (alsoNode24) {
-  runVitest('tests of what touches the runtime, on Node 24', node24(), 'unit', RUNTIME_TESTS);
-  await simulate('simulated runs on Node 24', node24(), NODE24_SIMULATED_RUNS);
+
+async function simulate(title, node, runs) {
+  const args = [simulator, '--seeds', String(runs), '--jobs', jobs];
+  return { title: `${runs} ${title}`, ...(await runInIdleTime(node, args, { cwd: root })) };
 }
-await simulate('simulated runs', process.execPath, SIMULATED_RUNS);
-runVitest('end-to-end tests', process.execPath, 'e2e');
+
+/** One after the other: there are as many processes as processors in each. */
+async function simulateAll(otherNode) {
+  const done = [await simulate('simulated runs', process.execPath, SIMULATED_RUNS)];
+  if (otherNode !== undefined) {
+    done.push(await simulate('simulated runs on Node 24', otherNode, NODE24_SIMULATED_RUNS));
+  }
+  return done;
+}
+
+lint();
+const otherNode = alsoNode24 ? node24() : undefined;
+const simulated = simulateAll(otherNode);
+await runVitest('unit and conformance tests', process.execPath, 'unit');
+if (otherNode !== undefined) {
+  await runVitest('tests of what touches the runtime, on Node 24', otherNode, 'unit', RUNTIME_TESTS);
+}
+await runVitest('end-to-end tests', process.execPath, 'e2e');
+for (const { title, ...outcome } of await simulated) conclude(title, outcome);
 
 for (const { title, reason } of failures) {
-  process.stdout.write(`\n== failed: ${title}\n${reason.slice(0, LONGEST_REASON_CHARACTERS)}\n`);
+  process.stdout.write(`\n== failed: ${title}\n${reason}\n`);
 }
 process.stdout.write(`\n${passed} passed, ${failures.length} failed\n`);
 process.exit(failures.length === 0 ? 0 : 1);
