@@ -3,7 +3,7 @@
  * version opens them, or says why not.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -13,6 +13,7 @@ import { openEmbeddedCoordinator } from '../../../src/cluster/coordinator-embedd
 import { openVolume, type Volume } from '../../../src/filesystem/volume.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
 import { startStorageNode } from '../../../src/storage/storage-node.ts';
+import { makeScratch } from '../scratch.ts';
 import { silent } from './harness.ts';
 
 const platform = realPlatform({ log: silent });
@@ -21,7 +22,7 @@ let scratch: string;
 let closers: (() => Promise<void>)[] = [];
 
 beforeEach(() => {
-  scratch = mkdtempSync('/var/tmp/tartan-golden-test-');
+  scratch = makeScratch('golden-test');
 });
 
 afterEach(async () => {

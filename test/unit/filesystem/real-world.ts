@@ -2,7 +2,7 @@
  * A whole volume in this process, all of it real but the wall clock: storage nodes on a real disk behind Unix sockets, the embedded
  * coordinator, journal, log, metadata manager and file system. Segments are small.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { GIB } from '../../../src/base/units.ts';
 import {
@@ -23,6 +23,7 @@ import { openMetadata } from '../../../src/metadata/open.ts';
 import type { Platform } from '../../../src/platform/platform.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
 import { type StorageNode, startStorageNode } from '../../../src/storage/storage-node.ts';
+import { makeScratch } from '../scratch.ts';
 import { ManualClock, silent } from './harness.ts';
 
 const NODES = 3;
@@ -33,7 +34,7 @@ const volumeId = '00112233445566778899aabbccddeeff';
 export class RealWorld {
   readonly clock = new ManualClock();
   readonly platform: Platform = { ...realPlatform({ log: silent }), clock: this.clock, log: silent };
-  readonly #directory = mkdtempSync('/var/tmp/tartan-filesystem-test-');
+  readonly #directory = makeScratch('filesystem-test');
   readonly nodes: StorageNode[] = [];
   coordinator!: EmbeddedCoordinator;
   readonly volumeId = volumeId;

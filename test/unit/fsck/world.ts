@@ -2,7 +2,7 @@
  * A real volume in this process to damage and check: storage nodes on a real disk, the embedded coordinator, and either a file system or
  * the bare metadata over them. One node more than a segment is wide, so that fragments can move.
  */
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
 import { coordinatorKeys, type ManagerRecord } from '../../../src/cluster/coordinator.ts';
@@ -27,6 +27,7 @@ import type { MetadataState } from '../../../src/metadata/state.ts';
 import type { Database, Logger, Platform } from '../../../src/platform/platform.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
 import { type StorageNode, startStorageNode } from '../../../src/storage/storage-node.ts';
+import { makeScratch } from '../scratch.ts';
 
 export const silent: Logger = {
   debug: () => undefined,
@@ -44,7 +45,7 @@ const DATA_FRAGMENTS = 2;
 
 export class CheckWorld {
   readonly platform: Platform = realPlatform({ log: silent });
-  readonly #directory = mkdtempSync('/var/tmp/tartan-fsck-test-');
+  readonly #directory = makeScratch('fsck-test');
   readonly #nodes = new Map<number, StorageNode>();
   #coordinator!: EmbeddedCoordinator;
   #opened = 0;

@@ -2,7 +2,7 @@
  * A volume's nodes and coordinator in this process: the real journal, replica and coordinator on a real disk, with connections that a test
  * can cut, freeze and count. A killed node loses its connections at once and its stores are reopened when it restarts.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { Coordinator } from '../../../src/cluster/coordinator.ts';
 import {
   type EmbeddedCoordinator,
@@ -27,6 +27,7 @@ import type { FragmentStore } from '../../../src/storage/fragment-store.ts';
 import { JournalStore } from '../../../src/storage/journal-store.ts';
 import { nodeHandler } from '../../../src/storage/node-service.ts';
 import { ReplicaService } from '../../../src/storage/replica-service.ts';
+import { makeScratch } from '../scratch.ts';
 
 export class RecordingLog implements Logger {
   readonly events: string[] = [];
@@ -258,7 +259,7 @@ function deaf(coordinator: Coordinator): Coordinator {
 }
 
 export class TestCluster implements NodeLinks {
-  readonly directory = mkdtempSync('/var/tmp/tartan-metadata-test-');
+  readonly directory = makeScratch('metadata-test');
   readonly log = new RecordingLog();
   readonly platform: Platform = realPlatform({ log: this.log });
   readonly links = new Map<number, TestNode>();

@@ -1,7 +1,7 @@
 /**
  * The state without nodes: a transaction goes to it and into groups that are kept, checkpoints go to one real database.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { afterAll } from 'vitest';
 import { decodeGroup, GroupEncoder } from '../../../src/format/journal-entry.ts';
 import { nameHash } from '../../../src/metadata/directory-table.ts';
@@ -11,6 +11,7 @@ import { type StateReader, stateReader } from '../../../src/metadata/state-reade
 import { Transaction } from '../../../src/metadata/transaction.ts';
 import type { Database } from '../../../src/platform/platform.ts';
 import { realPlatform } from '../../../src/platform/real/real-platform.ts';
+import { makeScratch } from '../scratch.ts';
 import { RecordingLog } from './cluster.ts';
 
 export const platform = realPlatform({ log: new RecordingLog() });
@@ -26,7 +27,7 @@ afterAll(() => {
 });
 
 export async function newDatabase(): Promise<Database> {
-  scratch ??= mkdtempSync('/dev/shm/tartan-state-test-');
+  scratch ??= makeScratch('state-test');
   databases++;
   return platform.databases.open(`${scratch}/${databases}`);
 }
