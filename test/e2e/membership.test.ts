@@ -43,6 +43,7 @@ test('nodes join a volume that is written to, take new data, get labels that hol
   for (const nodes of [...holders('before'), ...holders('after')]) {
     expect(nodes.includes(1) && nodes.includes(4)).toBe(false);
   }
+  await writer.begun;
   volume.killEverything();
   await writer.ended;
   expect(Math.min(...writer.acknowledged)).toBeGreaterThan(0);

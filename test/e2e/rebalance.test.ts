@@ -66,6 +66,7 @@ test('a node joins and gets its share, another is drained and removed under a wr
   });
   volume.run('rebalance', 'limit', '10M');
   const first = startWriter(volume.mountPoint);
+  await first.begun;
   expect(json('node', 'drain', '2')).toMatchObject({ id: 2, draining: { bytesLeft: expect.any(Number) } });
   volume.killEverything();
   await first.ended;

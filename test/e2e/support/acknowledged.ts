@@ -13,6 +13,8 @@ export interface Writer {
   readonly child: ChildProcess;
   /** Acknowledged records of each file. */
   readonly acknowledged: number[];
+  /** Something of each file is acknowledged, which takes seconds on a busy machine; or it ended before. */
+  readonly begun: Promise<void>;
   readonly ended: Promise<void>;
 }
 
@@ -22,6 +24,10 @@ export function startWriter(directory: string): Writer {
   });
   const acknowledged: number[] = Array(FILES).fill(0);
   let pending = '';
+  let begin = (): void => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     const lines = (pending + text).split('\n');
     pending = lines.pop() ?? '';
@@ -29,9 +35,11 @@ export function startWriter(directory: string): Writer {
       const [file = 0, record = 0] = line.split(' ').map(Number);
       acknowledged[file] = record + 1;
     }
+    if (!acknowledged.includes(0)) begin();
   });
   const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
-  return { child, acknowledged, ended };
+  void ended.then(begin);
+  return { child, acknowledged, begun, ended };
 }
 
 export function expectAcknowledged(target: Pick<TestVolume, 'path'>, acknowledged: readonly number[]): void {
