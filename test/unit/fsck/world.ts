@@ -367,7 +367,9 @@ export async function makeSample(world: CheckWorld, name: string, scale = 1): Pr
   return { top, a, b, dir, deep, link };
 }
 
+/** A volume with files of all kinds. It is not healed behind the check's back. */
 export async function populated(): Promise<{ world: CheckWorld; sample: Sample }> {
   const world = await CheckWorld.open();
+  world.volume!.upkeep.changeHealing({ paused: true });
   return { world, sample: await makeSample(world, 'sample') };
 }
