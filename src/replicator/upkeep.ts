@@ -47,12 +47,8 @@ import {
   type ReleaseObstacle,
   releaseNode,
 } from './balance/node-release.ts';
-import {
-  CopyKeeper,
-  type CopyStatus,
-  DEFAULT_COPY_SETTINGS,
-  type SegmentCopies,
-} from './copies/copy-keeper.ts';
+import { CopyKeeper, DEFAULT_COPY_SETTINGS } from './copies/copy-keeper.ts';
+import type { CopyStatus, SegmentCopies } from './copies/copy-report.ts';
 import { Healer, type HealStatus } from './heal/healer.ts';
 import { Inventory } from './heal/inventory.ts';
 import { type RedundancyCount, SegmentPlaces } from './heal/segment-places.ts';

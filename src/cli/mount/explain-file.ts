@@ -3,7 +3,7 @@ import { MAX_FILE_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
 import { newBlockMap } from '../../metadata/extent-runs.ts';
 import type { MetadataManager } from '../../metadata/metadata.ts';
-import type { SegmentCopies } from '../../replicator/copies/copy-keeper.ts';
+import type { SegmentCopies } from '../../replicator/copies/copy-report.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import type { ExplainedExtent, ExplainedSegment, Explanation } from '../supervisor/control-messages.ts';
 

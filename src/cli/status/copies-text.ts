@@ -1,5 +1,5 @@
 /** What extra copies say to people. Pure. */
-import type { CopyReason, SegmentCopies } from '../../replicator/copies/copy-keeper.ts';
+import type { CopyReason, SegmentCopies } from '../../replicator/copies/copy-report.ts';
 import type { CopiesReport } from '../../replicator/upkeep.ts';
 import { formatSize } from '../volume/sizes.ts';
 

@@ -9,7 +9,7 @@ import type { CheckSummary, Finding } from '../../fsck/findings.ts';
 import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { DrainReport } from '../../replicator/balance/balancer.ts';
-import type { CopyStatus, SegmentCopies } from '../../replicator/copies/copy-keeper.ts';
+import type { CopyStatus, SegmentCopies } from '../../replicator/copies/copy-report.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
