@@ -17,7 +17,7 @@ import { FragmentRecovery } from './fragment-recovery.ts';
 import { LogFiles, logFileBytesFor } from './log-files.ts';
 import type { Region } from './reclaimer.ts';
 import { SlotDamaged, SlotFile } from './slot-file.ts';
-import { StorageUnusable } from './storage-error.ts';
+import { StorageLost, StorageUnusable } from './storage-error.ts';
 import { TombstoneRing } from './tombstone-ring.ts';
 
 export interface FragmentStoreOptions {
@@ -161,7 +161,8 @@ async function nonceOfLogFiles(
   if (!unread) return undefined;
   const nonce = await FragmentIndex.nonceOf(platform, `${directory}/index`);
   if (nonce !== undefined) return nonce;
-  throw new StorageUnusable(
+  throw new StorageLost(
+    directory,
     `${slotPathOf(directory)}, the index and the first pages of the log files beside it are damaged or of another version: if they are damaged, remove what is in ${directory} and start the node, which is filled again from the others`,
   );
 }

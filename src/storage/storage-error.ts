@@ -48,6 +48,16 @@ export class StorageUnusable extends Error {
   override readonly name = 'StorageUnusable';
 }
 
+/** So much of a store is damaged that its owner has to say whether what is left of it may go. */
+export class StorageLost extends StorageUnusable {
+  /** What is in it is to be removed; the node is filled again from the others then. */
+  readonly directory: string;
+  constructor(directory: string, message: string) {
+    super(message);
+    this.directory = directory;
+  }
+}
+
 export function laterVersion(path: string, error: UnknownVersion): StorageUnusable {
   return new StorageUnusable(
     `${path} was written by another version of tartanfs (${error.message}): start the node with that one`,

@@ -12,6 +12,7 @@ import { encodeRecord } from '../../cluster/node-record.ts';
 import { serveRpc } from '../../cluster/rpc-server.ts';
 import { openVolume, type Volume } from '../../filesystem/volume.ts';
 import type { Address, Platform } from '../../platform/platform.ts';
+import { StorageLost } from '../../storage/storage-error.ts';
 import { type StorageNode, startStorageNode } from '../../storage/storage-node.ts';
 import type { ClusterShape } from './shape.ts';
 
@@ -46,7 +47,19 @@ export async function addMember(engine: EmbeddedCoordinator, layout: Layout, id:
   await engine.put(coordinatorKeys.node(id), encodeRecord(record));
 }
 
-export function nodeProgram(platform: Platform, layout: Layout, id: number): Promise<StorageNode> {
+/** With an owner who does what the message says when all that names a store is rotten. */
+export async function nodeProgram(platform: Platform, layout: Layout, id: number): Promise<StorageNode> {
+  try {
+    return await startNode(platform, layout, id);
+  } catch (error) {
+    if (!(error instanceof StorageLost)) throw error;
+    platform.log.warn('store-emptied', { why: error.message });
+    await platform.disk.remove(error.directory);
+    throw error; // and started again
+  }
+}
+
+function startNode(platform: Platform, layout: Layout, id: number): Promise<StorageNode> {
   const { nodes, capacityBytes, oneMachine } = layout.shape;
   return startStorageNode(platform, {
     directory: `/node-${id}`,
