@@ -154,11 +154,12 @@ function createLog(
     mayWait: (isMoreComing: boolean) => yielding()?.giveUpAll() === true || cleaner.mayWait(isMoreComing),
   };
   const writer = createSegmentWriter(platform, {
-    ...{ ...shared, room, slab: slab.part(0, userSlots) },
+    ...{ ...shared, room, slab: slab.part(0, userSlots), leastProtection: 'degraded' as const },
     yieldingBytes: (nodeId) => yielding()?.yieldingBytes(nodeId) ?? 0,
   });
+  // What has full parity keeps it.
   const relocationWriter = createSegmentWriter(platform, {
-    ...shared,
+    ...{ ...shared, leastProtection: 'full' as const },
     slab: slab.part(userSlots, CLEANER_SLOTS),
     landingBlocks: relocationBatchBlocks(segmentBlocks),
   });

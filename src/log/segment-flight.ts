@@ -3,8 +3,8 @@
  * layout is durable. Then, and only then, it is done.
  *
  * When a node refuses, vanishes or does not answer in time, its fragments go to other live nodes; when there are none, the whole
- * segment is laid out anew for fewer data fragments, under a higher generation, with full parity again. When even that is impossible it
- * waits for nodes to return, and an answer that comes late still counts. Fragments of layouts that were given up are freed, best effort.
+ * segment is laid out anew for fewer data fragments, under a higher generation, with full parity again, or with less where the writer is content
+ * with it (writable-nodes.ts). When even that is impossible it waits for nodes to return, and an answer that comes late still counts. Fragments of layouts that were given up are freed, best effort.
  *
  * The bytes stay in the segment's buffer until the commit; a flight never reads or writes them after it is done.
  */
@@ -21,12 +21,13 @@ import type { FragmentFreeing } from './fragment-freeing.ts';
 import type { FragmentLocations } from './fragment-locations.ts';
 import type { SegmentBuffer } from './segment-buffer.ts';
 import { fragmentBlocksFor } from './segment-layout.ts';
-import { storedFragmentBytes, type WritableNodes } from './writable-nodes.ts';
+import { type Protection, storedFragmentBytes, type WritableNodes } from './writable-nodes.ts';
 
 /** What flights share. */
 export interface FlightContext {
   readonly links: NodeLinks;
   readonly nodes: WritableNodes;
+  readonly leastProtection: Protection;
   readonly kernels: Kernels;
   readonly log: Logger;
   readonly locations: FragmentLocations;
@@ -132,9 +133,9 @@ export class SegmentFlight {
   }
 
   #layOut(generation: number): boolean {
-    const { nodes } = this.#context;
-    const layout = nodes.place(this.#blocks, this.segmentId % 2 ** 32);
-    this.lacksRoom = layout === undefined && nodes.enoughAnswer;
+    const { nodes, leastProtection: least } = this.#context;
+    const layout = nodes.place(this.#blocks, this.segmentId % 2 ** 32, least);
+    this.lacksRoom = layout === undefined && nodes.enoughAnswer(least);
     if (layout === undefined) return false;
     this.#strays.push(...this.#sendings);
     this.#layout = layout;

@@ -29,7 +29,7 @@ import { SegmentIds } from './segment-ids.ts';
 import { type Reigns, StorageFencing } from './storage-fencing.ts';
 import { usableBytes } from './usable-space.ts';
 import { Waiters } from './waiters.ts';
-import { WritableNodes } from './writable-nodes.ts';
+import { type Protection, WritableNodes } from './writable-nodes.ts';
 import type { WriteSlab } from './write-slab.ts';
 
 export interface SegmentWriterOptions {
@@ -41,6 +41,8 @@ export interface SegmentWriterOptions {
   /** Shared by all writers of this primary. */
   readonly ids?: SegmentIds;
   readonly nodes?: WritableNodes;
+  /** 'full' unless said otherwise. */
+  readonly leastProtection?: Protection;
   /** What landing() gives at least: the longest append. */
   readonly landingBlocks?: number;
   readonly room?: RoomRule;
@@ -79,6 +81,7 @@ class LogWriter implements SegmentWriter {
   readonly #platform: Platform;
   readonly #options: SegmentWriterOptions;
   readonly #nodes: WritableNodes;
+  readonly #least: Protection;
   readonly #context: FlightContext;
   readonly #freeing: FragmentFreeing;
   readonly #fencing: StorageFencing;
@@ -119,6 +122,7 @@ class LogWriter implements SegmentWriter {
     this.#options = options;
     this.#segmentBlocks = slab.geometry.segmentBlocks;
     this.#nodes = options.nodes ?? new WritableNodes(links, slab.shape);
+    this.#least = options.leastProtection ?? 'full';
     this.#freeing = new FragmentFreeing(links, platform.timers, platform.log, term);
     this.#freeing.onFreed = () => this.#recheckRoom();
     for (let slot = slab.slotCount - 1; slot >= 0; slot--) {
@@ -129,6 +133,7 @@ class LogWriter implements SegmentWriter {
       locations,
       term,
       nodes: this.#nodes,
+      leastProtection: this.#least,
       freeing: this.#freeing,
       kernels: platform.kernels,
       log: platform.log,
@@ -182,7 +187,7 @@ class LogWriter implements SegmentWriter {
   #mustWait(): boolean {
     const { room } = this.#options;
     if (room === undefined || this.#nextFits) return false;
-    if (this.#trouble !== undefined || !this.#nodes.enoughAnswer) return false;
+    if (this.#trouble !== undefined || !this.#nodes.enoughAnswer(this.#least)) return false;
     this.#nextFits = this.#fits(Math.ceil(this.#landingBlocks / (this.#segmentBlocks - 1)));
     return !this.#nextFits && this.#mayWait;
   }
@@ -197,7 +202,7 @@ class LogWriter implements SegmentWriter {
   #fits(beginning: number): boolean {
     const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
     const reserve = this.#options.room?.reserveSegments() ?? 0;
-    return this.#nodes.admits(this.#segmentBlocks, unplaced + beginning - 1 + reserve);
+    return this.#nodes.admits(this.#segmentBlocks, unplaced + beginning - 1 + reserve, this.#least);
   }
 
   /** The nodes may have more room than before. */
@@ -251,7 +256,8 @@ class LogWriter implements SegmentWriter {
   #admit(blockCount: number): void {
     if (this.#trouble !== undefined) throw this.#trouble;
     const beginning = Math.ceil(blockCount / (this.#segmentBlocks - 1));
-    if (!this.#nodes.enoughAnswer) return; // Kept in memory until nodes return; trouble comes if they do not.
+    // Kept in memory until nodes return; trouble comes if they do not.
+    if (!this.#nodes.enoughAnswer(this.#least)) return;
     // What landed while there was room is taken; the reserve bears it.
     if (this.#fits(beginning) || this.#mayWait) return;
     throw new LogUnwritable('full', 'the storage nodes have no room for another segment');
@@ -409,7 +415,7 @@ class LogWriter implements SegmentWriter {
     else if (this.#flights.some((flight) => flight.lacksRoom) && !this.#mayWait) {
       this.#setTrouble('full', 'the storage nodes have no room for what was written');
     } else if (stuckTicks >= TROUBLE_TICKS) {
-      this.#setTrouble('unavailable', 'too few storage nodes answer to store with full parity');
+      this.#setTrouble('unavailable', 'too few storage nodes answer to write');
     } else this.#clearTrouble();
   }
 
@@ -438,8 +444,8 @@ class LogWriter implements SegmentWriter {
 
   availableBytes(): number {
     const { slab, yieldingBytes = () => 0 } = this.#options;
-    // Away is not full: while too few nodes answer, what is written waits for them.
-    const nodes = this.#nodes.enoughAnswer ? this.#nodes.live() : this.#nodes.known();
+    // Away is not full: while too few nodes answer for full parity, what is written waits for them, or will once have it.
+    const nodes = this.#nodes.enoughAnswer('full') ? this.#nodes.live() : this.#nodes.known();
     const roomBytes = nodes.map((node) => node.freeBytes + yieldingBytes(node.id));
     const accepted = ((this.#open === undefined ? 0 : 1) + this.#unplacedFlights()) * this.#segmentBlocks;
     return Math.max(0, usableBytes(roomBytes, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
@@ -447,7 +453,7 @@ class LogWriter implements SegmentWriter {
 
   roomSegments(): number {
     const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
-    return Math.max(0, this.#nodes.roomSegments(this.#segmentBlocks) - unplaced);
+    return Math.max(0, this.#nodes.roomSegments(this.#segmentBlocks, this.#least) - unplaced);
   }
 
   totalBytes(): number {

@@ -2,6 +2,9 @@
  * Which nodes new fragments may go to, and how much they can take: the links' states and free bytes, less what is on its way to
  * them and less the nodes that do not answer, refused lately, or are to be emptied.
  *
+ * Where so many nodes are away that full parity cannot be had, though no more of them than the parity bears, new segments get what the others can give: one
+ * data fragment, and as many parity fragments as there are other nodes (docs/decisions/degraded-writing.md). Healing adds the rest.
+ *
  * It keeps counts only; the flights tell it what they send and what comes back. Time is counted in the writer's ticks.
  */
 import { assert } from '../base/assert.ts';
@@ -20,11 +23,16 @@ import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
 
 /** A node that refused a fragment is asked again after so many ticks. */
 const AVOID_TICKS = 10;
+/** So long too few nodes have to be there until less than full parity is written: most of those that vanish are back at once. */
+const DEGRADED_TICKS = 5;
 
 /** What a fragment takes on its node, header included. */
 export function storedFragmentBytes(fragmentBlocks: number, fragments: number): number {
   return fragmentHeaderBytes(fragmentBlocks, fragments) + fragmentBlocks * BLOCK_BYTES;
 }
+
+/** The least that a writer is content with: full parity, or what can be had while nodes are away. */
+export type Protection = 'full' | 'degraded';
 
 export class WritableNodes {
   readonly #links: NodeLinks;
@@ -34,6 +42,8 @@ export class WritableNodes {
   readonly #overdueCalls = new Map<number, number>();
   readonly #avoidUntilTick = new Map<number, number>();
   #tick = 0;
+  /** Ticks since when there are too few nodes for full parity. */
+  #fewTicks = 0;
 
   constructor(links: NodeLinks, shape: Shape, draining = new DrainingNodes()) {
     this.#links = links;
@@ -44,6 +54,7 @@ export class WritableNodes {
   /** A tick of a writer. Two writers that share this count faster, and a node that refused is asked again the sooner. */
   advance(): void {
     this.#tick++;
+    this.#fewTicks = this.enoughAnswer('full') ? 0 : this.#fewTicks + 1;
   }
 
   /** Nodes that a fragment may be sent to now, with the room they have beside what is on its way. */
@@ -74,12 +85,11 @@ export class WritableNodes {
   }
 
   isLive(link: NodeLink): boolean {
-    return (
-      link.state === 'up' &&
-      link.client !== undefined &&
-      (this.#overdueCalls.get(link.id) ?? 0) === 0 &&
-      (this.#avoidUntilTick.get(link.id) ?? 0) <= this.#tick
-    );
+    return this.#answers(link) && (this.#avoidUntilTick.get(link.id) ?? 0) <= this.#tick;
+  }
+
+  #answers(link: NodeLink): boolean {
+    return link.state === 'up' && link.client !== undefined && (this.#overdueCalls.get(link.id) ?? 0) === 0;
   }
 
   /** None is away that is meant to hold fragments. */
@@ -87,26 +97,43 @@ export class WritableNodes {
     return this.live().length === this.known().length;
   }
 
-  /** Enough nodes answer for a segment with full parity, whether or not they have room. */
-  get enoughAnswer(): boolean {
-    return this.live().length > this.#shape.parityFragments;
+  /** Enough nodes answer for a segment, whether or not they have room. */
+  enoughAnswer(least: Protection): boolean {
+    return this.#shapeNow(least) !== undefined;
   }
 
-  place(blocks: number, rotation: number): SegmentLayout | undefined {
-    return placeSegment(this.live(), { ...this.#widths(blocks), rotation });
+  place(blocks: number, rotation: number, least: Protection): SegmentLayout | undefined {
+    const shape = this.#shapeNow(least);
+    return shape && placeSegment(this.live(), { ...widths(shape, blocks), rotation });
+  }
+
+  /** undefined: more nodes are away than the parity bears, or it is not certain yet that they are. */
+  #shapeNow(least: Protection): Shape | undefined {
+    const { dataFragments, parityFragments } = this.#shape;
+    if (this.live().length > parityFragments) return { dataFragments, parityFragments };
+    if (least === 'full' || this.#fewTicks < DEGRADED_TICKS) return undefined;
+    const answering = this.#withRoom((link) => this.#answers(link)).length;
+    const away = this.known().length - answering;
+    // One that refuses is there: what is written waits for it.
+    if (answering === 0 || away > parityFragments || this.live().length < answering) return undefined;
+    return { dataFragments: 1, parityFragments: answering - 1 };
   }
 
   /** Whether one more full segment can be placed beside `unplaced` ones that have no nodes yet. */
-  admits(blocks: number, unplaced: number): boolean {
-    const { dataFragments: k, parityFragments: m } = this.#shape;
+  admits(blocks: number, unplaced: number, least: Protection): boolean {
+    const shape = this.#shapeNow(least);
+    if (shape === undefined) return false;
+    const { dataFragments: k, parityFragments: m } = shape;
     const each = storedFragmentBytes(fragmentBlocksFor(blocks, k), k + m) * unplaced;
     const nodes = this.live().map((node) => ({ ...node, freeBytes: Math.max(0, node.freeBytes - each) }));
-    return canPlace(nodes, this.#widths(blocks));
+    return canPlace(nodes, widths(shape, blocks));
   }
 
   /** How many more full segments are admitted one beside the other. */
-  roomSegments(blocks: number): number {
-    const { dataFragments: k, parityFragments: m } = this.#shape;
+  roomSegments(blocks: number, least: Protection): number {
+    const shape = this.#shapeNow(least);
+    if (shape === undefined) return 0;
+    const { dataFragments: k, parityFragments: m } = shape;
     const each = storedFragmentBytes(fragmentBlocksFor(blocks, k), k + m);
     const free = this.live()
       .map((node) => node.freeBytes)
@@ -118,13 +145,6 @@ export class WritableNodes {
       most = Math.max(most, beside + 1);
     }
     return most;
-  }
-
-  #widths(blocks: number): Omit<PlacementRequest, 'rotation'> {
-    const { dataFragments, parityFragments } = this.#shape;
-    const fragmentBytes = (k: number) =>
-      storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments);
-    return { dataFragments, parityFragments, fragmentBytes };
   }
 
   sent(nodeId: number, bytes: number): void {
@@ -155,4 +175,12 @@ export class WritableNodes {
   refused(nodeId: number): void {
     this.#avoidUntilTick.set(nodeId, this.#tick + AVOID_TICKS);
   }
+}
+
+function widths(
+  { dataFragments, parityFragments }: Shape,
+  blocks: number,
+): Omit<PlacementRequest, 'rotation'> {
+  const fragmentBytes = (k: number) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments);
+  return { dataFragments, parityFragments, fragmentBytes };
 }

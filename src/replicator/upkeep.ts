@@ -105,7 +105,7 @@ export class Upkeep {
   readonly #saved: SavedState;
   readonly #drainSettings: DrainSettings;
   readonly #release: NodeReleaseParts;
-  readonly #places = new SegmentPlaces();
+  readonly #places: SegmentPlaces;
   readonly #calls: NodeCalls;
   readonly #sources: SegmentSources;
   readonly #healLimit: RateLimit;
@@ -129,6 +129,7 @@ export class Upkeep {
     const { links, metadata, reader, claims, draining, shape, ownShape } = parts;
     this.#platform = platform;
     this.#parts = parts;
+    this.#places = new SegmentPlaces(ownShape.parityFragments);
     this.#saved = new SavedState(platform, metadata);
     this.#drainSettings = new DrainSettings(platform, { metadata, links, draining });
     this.#calls = new NodeCalls(links);
@@ -151,7 +152,10 @@ export class Upkeep {
     this.#unobserve = metadata.observeSegments(this.#places);
     this.#healer = new Healer(
       platform,
-      { ...shared, links, shape, places: this.#places, limit: this.#healLimit },
+      {
+        ...{ ...shared, links, shape, places: this.#places, limit: this.#healLimit },
+        leastParity: ownShape.parityFragments,
+      },
       this.#healSettings,
     );
     const scrubState = this.#saved.load('scrub', decodeScrubState);

@@ -68,4 +68,25 @@ describe('two nodes', () => {
       volume.run('node', 'start', String(id));
     }
   });
+
+  test('while one is away the other takes what is written, and shares it when that is back', async () => {
+    volume = TestVolume.up({ nodes: 2, parity: 1 });
+    const flags = ['--rw=write', '--bs=64k', '--size=16m', '--fallocate=none', '--end_fsync=1'];
+    const writing = startFio(volume.mountPoint, ...flags, '--filename=under');
+    volume.run('node', 'kill', '2');
+    await writing.finished;
+    await startFio(volume.mountPoint, ...flags, '--filename=after').finished;
+    expect(volume.status()).toMatchObject({
+      health: 'degraded',
+      reason: expect.stringContaining('what is written now has less parity than meant'),
+    });
+    volume.run('node', 'start', '2');
+    volume.run('wait', 'healed');
+    expect(volume.status().health).toBe('healthy');
+    volume.run('node', 'kill', '1');
+    volume.dropCaches();
+    for (const name of ['under', 'after']) {
+      await startFio(volume.mountPoint, ...flags, `--filename=${name}`, '--verify_only=1').finished;
+    }
+  });
 });

@@ -241,7 +241,9 @@ function verdict(
   }
   const live = nodes.filter((node) => node.state === 'up').length;
   const { parityFragments } = statistics?.availability.layout ?? volume;
-  const needed = Math.min(parityFragments + 1, volume.nodes.length);
+  const meant = Math.min(parityFragments + 1, volume.nodes.length);
+  // With fewer than that, what is written has less parity: as long as no more are away than it bears.
+  const needed = Math.min(meant, Math.max(1, volume.nodes.length - parityFragments));
   const away = nodes.filter((node) => node.state !== 'up');
   const bringBack = bringBackCommand(away);
   const { mount } = facts;
@@ -270,14 +272,14 @@ function verdict(
   }
   const trouble = statistics.metadataTrouble ?? statistics.logTrouble;
   if (trouble !== null) return { health: 'unavailable', reason: trouble, next: bringBack };
-  return runningVerdict(away, statistics, needed, bringBack);
+  return runningVerdict(away, statistics, { meant, live }, bringBack);
 }
 
 /** The volume reads and writes; is it as safe as it is meant to be? */
 function runningVerdict(
   away: readonly NodeReport[],
   statistics: MountStatistics,
-  needed: number,
+  { meant, live }: { readonly meant: number; readonly live: number },
   bringBack: string,
 ): Verdict {
   if (away.length > 0) {
@@ -286,7 +288,8 @@ function runningVerdict(
       `${away.length === 1 ? 'node' : 'nodes'} ${names} away; all data is readable` +
       (statistics.degradedSegments > 0
         ? `, ${plural(statistics.degradedSegments, 'segment')} with fewer fragments than meant`
-        : '');
+        : '') +
+      (live < meant ? '; what is written now has less parity than meant' : '');
     return { health: 'degraded', reason, next: bringBack };
   }
   if (statistics.degradedSegments > 0) {
@@ -296,7 +299,7 @@ function runningVerdict(
     return { health: 'degraded', reason, next };
   }
   const current = statistics.journal.replicas.filter((replica) => replica.state === 'current').length;
-  if (current < needed) {
+  if (current < meant) {
     const reason = `only ${plural(current, 'metadata replica')} current`;
     return { health: 'degraded', reason, next: 'wait a moment: others are being filled' };
   }

@@ -62,7 +62,7 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   };
 }
 
-/** Writing needs one node more than there is parity: as many may be lost as the parity bears, and it still goes on. */
+/** Writing with full parity takes one node more than there is parity: as many may be lost as the parity bears, and it still goes on. */
 function writableParity(nodes: number): number {
   return Math.max(0, Math.min(MAX_PARITY, Math.floor((nodes - 1) / 2)));
 }

@@ -5,24 +5,37 @@
  *
  * What the segment had before is not touched until the record names the new fragments durably. The caller holds the segment's claim.
  */
-import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/placement.ts';
+import {
+  extendSegment,
+  type PlacementNode,
+  placeSegment,
+  replaceNodes,
+  type SegmentLayout,
+} from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import { copyHolder } from '../../log/fragment-holders.ts';
 import { fragmentBlocksFor } from '../../log/segment-layout.ts';
 import { storedFragmentBytes } from '../../log/writable-nodes.ts';
 import { promoteCopy } from '../../maintenance/fragment-copies.ts';
 import { freeOld, type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
+import { addParity } from '../../maintenance/parity-change.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 
 export interface HealOptions {
   /** What new segments of the volume aim for. */
   readonly dataFragments: number;
+  /** As many as it is to have at least; the nodes that answer can give them. */
+  readonly parityFragments: number;
   /** Fragments that have to go: on a gone node, or bad where they are. */
   readonly isBad: (nodeId: number) => boolean;
   /** The node is away: whatever it has cannot be read now. */
   readonly isUp: (nodeId: number) => boolean;
   /** Nodes that take fragments. */
   readonly live: () => PlacementNode[];
+  /** Nodes that answer. */
+  readonly up: () => PlacementNode[];
+  /** A fragment that was read is not what it should be. */
+  readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
 }
 
 /** 'postponed': not now. */
@@ -55,7 +68,40 @@ export async function healSegment(
     if (outcome === 'refused') return relayOut(parts, segmentId, bad, options);
     if (outcome === 'moved') await freeOld(parts, record, [position]);
   }
-  return 'healed';
+  return withParity(parts, segmentId, bad, options);
+}
+
+/** Where it has less parity than it is to have, it gets it. */
+async function withParity(
+  parts: RepairParts,
+  segmentId: number,
+  bad: Set<number>,
+  options: HealOptions,
+): Promise<HealOutcome> {
+  const record = parts.metadata.segment(segmentId);
+  const { parityFragments } = options;
+  if (record === undefined || record.liveBlocks === 0) return 'healed';
+  if (record.parityFragments >= parityFragments) return 'healed';
+  const layout = placement(record, parityFragments, options);
+  if (layout === undefined) return 'postponed';
+  if (layout.dataFragments !== record.dataFragments) return relayOut(parts, segmentId, bad, options);
+  const { dataFragments, fragmentBlocks } = record;
+  const width = dataFragments + parityFragments;
+  const live = new Set(options.live().map(({ id }) => id));
+  const damaged = new Set<number>();
+  const outcome = await addParity(parts, {
+    ...{ record, parityFragments, damaged },
+    nextNode: (nodes, refused) =>
+      extendSegment(options.up(), {
+        ...{ nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
+        canTake: (nodeId) => live.has(nodeId) && !refused.has(nodeId),
+      }),
+  });
+  const now = parts.metadata.segment(segmentId);
+  if (now !== undefined) for (const position of damaged) options.onDamage(now, record.nodes[position]!);
+  if (outcome === 'refused') return relayOut(parts, segmentId, bad, options);
+  if (outcome === 'unreadable') return 'unreadable';
+  return outcome === 'changed' ? 'healed' : 'postponed';
 }
 
 /** A good copy takes its place. */
@@ -91,18 +137,26 @@ async function relayOut(
 ): Promise<HealOutcome> {
   const record = parts.metadata.segment(segmentId);
   if (record === undefined || record.liveBlocks === 0) return 'healed';
-  const { parityFragments } = record;
-  const blocks = record.dataBlocks + record.summaryBlocks;
-  const layout = placeSegment(options.live(), {
-    dataFragments: Math.max(record.dataFragments, options.dataFragments),
-    parityFragments,
-    rotation: segmentId % ROTATIONS,
-    fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
-  });
+  const parityFragments = Math.max(record.parityFragments, options.parityFragments);
+  const layout = placement(record, parityFragments, options);
   if (layout === undefined) return 'postponed';
-  const outcome = await layOutAnew(parts, { record, bad, nodes: layout.nodes });
+  const outcome = await layOutAnew(parts, { record, bad, nodes: layout.nodes, parityFragments });
   if (outcome === 'unreadable') return 'unreadable';
   return outcome === 'moved' ? 'healed' : 'postponed';
+}
+
+function placement(
+  record: SegmentRecord,
+  parityFragments: number,
+  options: HealOptions,
+): SegmentLayout | undefined {
+  const blocks = record.dataBlocks + record.summaryBlocks;
+  return placeSegment(options.live(), {
+    dataFragments: Math.max(record.dataFragments, options.dataFragments),
+    parityFragments,
+    rotation: record.segmentId % ROTATIONS,
+    fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
+  });
 }
 
 const ROTATIONS = 2 ** 16;

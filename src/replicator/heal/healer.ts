@@ -1,5 +1,6 @@
 /**
- * Rebuilds what lies on nodes that are gone, and what is bad on nodes that answer, segment by segment, most endangered first.
+ * Rebuilds what lies on nodes that are gone, and what is bad on nodes that answer, and adds the parity of what was written while too few nodes were there,
+ * segment by segment, most endangered first.
  *
  * A node is gone once it has been down for the grace period, or at once when somebody says so; one that only hangs is not. Nothing runs while nothing
  * is endangered: changes of links, findings of the inventory, of scrubbing and of readers, and timers wake it. What cannot be healed now is tried
@@ -19,7 +20,7 @@ import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
 import { healSegment } from './heal-segment.ts';
-import type { RedundancyCount, SegmentPlaces } from './segment-places.ts';
+import type { HealableNow, RedundancyCount, SegmentPlaces } from './segment-places.ts';
 
 export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
   readonly links: NodeLinks;
@@ -31,6 +32,8 @@ export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | '
   readonly draining: DrainingNodes;
   /** What new segments aim for. */
   readonly shape: Shape;
+  /** What no segment is to have less of. */
+  readonly leastParity: number;
 }
 
 export interface HealStatus extends RedundancyCount {
@@ -87,6 +90,8 @@ export class Healer {
     this.#paused = settings.paused;
     for (const nodeId of settings.givenUp) this.#givenUp.add(nodeId);
     this.#unsubscribe = parts.links.onChange((link) => this.#onLink(link));
+    // Not within the transaction that told of it.
+    parts.places.onDegraded = () => platform.timers.defer(() => this.wake());
     for (const link of parts.links.links.values()) this.#onLink(link);
   }
 
@@ -143,7 +148,20 @@ export class Healer {
 
   /** Of fragments that have to be rebuilt. */
   #bytesLeft(): number {
-    return this.#parts.places.bytesOn((nodeId) => this.#isGone(nodeId));
+    return this.#parts.places.bytesToHeal(this.#healable);
+  }
+
+  get #healable(): HealableNow {
+    return {
+      isGone: (nodeId) => this.#isGone(nodeId),
+      isUp: (nodeId) => this.#isUp(nodeId),
+      parityNow: this.#parityNow,
+    };
+  }
+
+  /** Of the nodes that take fragments one holds data. */
+  get #parityNow(): number {
+    return Math.max(0, Math.min(this.#parts.leastParity, this.#placeable().length - 1));
   }
 
   #state(count: RedundancyCount, left: number): HealStatus['state'] {
@@ -216,11 +234,8 @@ export class Healer {
   }
 
   #batch(): number[] {
-    return this.#parts.places.endangered(
-      BATCH_SEGMENTS,
-      (nodeId) => this.#isGone(nodeId),
-      (nodeId) => this.#isUp(nodeId),
-      (segmentId) => this.#work.isPostponed(segmentId),
+    return this.#parts.places.endangered(BATCH_SEGMENTS, this.#healable, (segmentId) =>
+      this.#work.isPostponed(segmentId),
     );
   }
 
@@ -236,7 +251,8 @@ export class Healer {
     if (record === undefined || record.liveBlocks === 0) return false;
     const damaged = [...places.damagedOn(segmentId)];
     const isBad = (nodeId: number) => this.#isGone(nodeId) || damaged.includes(nodeId);
-    const fragments = record.nodes.filter(isBad).length;
+    const lacking = Math.max(0, this.#parityNow - record.parityFragments);
+    const fragments = record.nodes.filter(isBad).length + lacking;
     if (fragments === 0) {
       for (const nodeId of damaged) places.noteRepaired(segmentId, nodeId);
       return true;
@@ -264,9 +280,12 @@ export class Healer {
     const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
     const outcome = await healSegment(parts, record, {
       dataFragments: shape.dataFragments,
+      parityFragments: this.#parityNow,
       isBad,
       isUp: (nodeId) => this.#isUp(nodeId),
       live: () => this.#placeable(),
+      up: () => upNodes(this.#parts.links),
+      onDamage: (damaged, nodeId) => this.noteDamage(damaged, nodeId),
     });
     return outcome === 'healed';
   }
@@ -285,6 +304,7 @@ export class Healer {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#parts.places.onDegraded = undefined;
     this.#unsubscribe();
     this.#graceTimer?.cancel();
     await this.#work.close();

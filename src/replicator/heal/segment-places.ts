@@ -43,9 +43,19 @@ export interface RedundancyCount {
   readonly atRisk: boolean;
 }
 
+/** What can be done about segments at this moment. */
+export interface HealableNow {
+  readonly isGone: (nodeId: number) => boolean;
+  readonly isUp: (nodeId: number) => boolean;
+  /** As much as the volume is to have, or as the nodes that answer can give. */
+  readonly parityNow: number;
+}
+
 const PAGE_SEGMENTS = 512;
 
 export class SegmentPlaces implements SegmentObserver {
+  /** What every segment is to have. Those that were written while too few nodes were there have less. */
+  readonly #fullParity: number;
   readonly #classes = new Map<string, PlaceClass>();
   readonly #damaged = new Map<number, Damage>();
   readonly #copied = new Map<number, CopiedSegment>();
@@ -53,7 +63,13 @@ export class SegmentPlaces implements SegmentObserver {
   readonly #copyBlocks = new Map<number, number>();
   /** Blocks of data that were committed: for those who watch how busy users are. */
   committedBlocks = 0;
+  /** A segment with less than full parity was committed. */
+  onDegraded: (() => void) | undefined;
   #isLoaded = false;
+
+  constructor(fullParity: number) {
+    this.#fullParity = fullParity;
+  }
 
   /** All segments are in it. */
   get isLoaded(): boolean {
@@ -79,6 +95,7 @@ export class SegmentPlaces implements SegmentObserver {
   committed(record: SegmentRecord): void {
     this.committedBlocks += record.dataBlocks;
     this.#add(record);
+    if (record.parityFragments < this.#fullParity) this.onDegraded?.();
   }
 
   liveChanged(): void {
@@ -180,10 +197,11 @@ export class SegmentPlaces implements SegmentObserver {
     for (const place of this.#classes.values()) {
       const missing = place.nodes.filter((nodeId) => !isUp(nodeId)).length;
       away.set(place, missing);
-      if (missing === 0) continue;
+      const lacking = lackingParity(place, this.#fullParity);
+      if (missing + lacking === 0) continue;
       const spare = place.nodes.length - missing - place.dataFragments;
       degradedSegments += place.segments.size;
-      blocksToRepair += missing * place.blocks;
+      blocksToRepair += (missing + lacking) * place.blocks;
       if (spare < 0) unreadableSegments += place.segments.size;
       if (spare === 0) atRisk = true;
     }
@@ -194,7 +212,7 @@ export class SegmentPlaces implements SegmentObserver {
       const missing = away.get(place) ?? 0;
       const spare = place.nodes.length - missing - place.dataFragments;
       blocksToRepair += damaged * blocks;
-      if (missing === 0) degradedSegments++;
+      if (missing + lackingParity(place, this.#fullParity) === 0) degradedSegments++;
       if (spare >= 0 && spare < damaged) unreadableSegments++;
       if (spare === damaged) atRisk = true;
     }
@@ -228,11 +246,13 @@ export class SegmentPlaces implements SegmentObserver {
     return blocks * BLOCK_BYTES + this.copyBytes(nodeId);
   }
 
-  /** What lies on nodes that are gone for good, in bytes. */
-  bytesOn(isGone: (nodeId: number) => boolean): number {
+  /** To be rebuilt: what lies on nodes that are gone for good, and parity that can be added now. In bytes. */
+  bytesToHeal({ isGone, isUp, parityNow }: HealableNow): number {
     let blocks = 0;
     for (const place of this.#classes.values()) {
-      blocks += place.blocks * place.nodes.filter((nodeId) => isGone(nodeId)).length;
+      const gone = place.nodes.filter((nodeId) => isGone(nodeId)).length;
+      const lacking = gone > 0 || place.nodes.every(isUp) ? lackingParity(place, parityNow) : 0;
+      blocks += place.blocks * (gone + lacking);
     }
     for (const { blocks: each, nodes } of this.#damaged.values()) {
       for (const nodeId of nodes) if (!isGone(nodeId)) blocks += each;
@@ -240,11 +260,13 @@ export class SegmentPlaces implements SegmentObserver {
     return blocks * BLOCK_BYTES;
   }
 
-  /** Segments with a fragment on a gone node or a bad one, most endangered first: those with the fewest good fragments to spare. */
+  /**
+   * Segments with a fragment on a gone node or a bad one, or with less parity than can be had, most endangered first: those with the fewest good fragments to
+   * spare.
+   */
   endangered(
     limit: number,
-    isGone: (nodeId: number) => boolean,
-    isUp: (nodeId: number) => boolean,
+    { isGone, isUp, parityNow }: HealableNow,
     isExcluded: (segmentId: number) => boolean,
   ): number[] {
     const found = new Map<number, number>();
@@ -254,7 +276,11 @@ export class SegmentPlaces implements SegmentObserver {
       if (!isExcluded(segmentId)) found.set(segmentId, good - place.dataFragments);
     }
     const byNeed = [...this.#classes.values()]
-      .filter((place) => place.nodes.some((nodeId) => isGone(nodeId)))
+      .filter(
+        (place) =>
+          place.nodes.some((nodeId) => isGone(nodeId)) ||
+          (lackingParity(place, parityNow) > 0 && place.nodes.every(isUp)),
+      )
       .map((place) => ({ place, spare: place.nodes.filter(isUp).length - place.dataFragments }))
       .sort((a, b) => a.spare - b.spare);
     let taken = 0;
@@ -271,6 +297,11 @@ export class SegmentPlaces implements SegmentObserver {
       .slice(0, limit)
       .map(([segmentId]) => segmentId);
   }
+}
+
+/** Parity fragments that it has less than `parity`. */
+function lackingParity({ nodes, dataFragments }: PlaceClass, parity: number): number {
+  return Math.max(0, parity - (nodes.length - dataFragments));
 }
 
 /** Too few of its nodes answer, and with the copies of what the others have it can be read all the same. */

@@ -1,5 +1,5 @@
 /** What a simulated cluster is made of: drawn from the seed within what a scenario asks for, and printed with a failure. */
-import { MAX_REQUEST_BYTES } from '../../base/limits.ts';
+import { MAX_PARITY, MAX_REQUEST_BYTES } from '../../base/limits.ts';
 import { BLOCK_BYTES, MIB } from '../../base/units.ts';
 import type { PlanPolicy } from '../../replicator/plan/contract.ts';
 import type { Dice } from '../contract.ts';
@@ -29,6 +29,8 @@ export interface ShapeLimits {
   readonly maxNodes?: number;
   readonly lateNodes?: number;
   readonly parityFragments?: number;
+  /** At most twice as many nodes as there is parity: with as many away as the parity bears, it cannot be had. */
+  readonly isScarce?: boolean;
   /** Nodes beyond the width of a segment, if there are so many; absent: one or none. */
   readonly spareNodes?: number;
   readonly oneMachine?: boolean;
@@ -48,6 +50,11 @@ function drawParity(dice: Dice, nodes: number): number {
   return nodes >= 6 && dice.chance(0.3) ? 3 : 2;
 }
 
+function drawScarceParity(dice: Dice, nodes: number): number {
+  const least = Math.ceil(nodes / 2);
+  return least + dice.below(Math.min(MAX_PARITY, nodes - 1) - least + 1);
+}
+
 function drawLayoutPolicy(
   dice: Dice,
   { layoutSettleMs, spaceWeights }: ShapeLimits,
@@ -62,7 +69,8 @@ export function drawShape(dice: Dice, limits: ShapeLimits): ClusterShape {
   const maxNodes = limits.maxNodes ?? 6;
   const nodes = minNodes + dice.below(maxNodes - minNodes + 1);
   const { lateNodes = 0 } = limits;
-  const parityFragments = limits.parityFragments ?? drawParity(dice, nodes - lateNodes);
+  const draw = limits.isScarce === true ? drawScarceParity : drawParity;
+  const parityFragments = limits.parityFragments ?? draw(dice, nodes - lateNodes);
   const widest = nodes - lateNodes - parityFragments;
   const narrower = dice.chance(0.3) && widest > 2 ? widest - 1 : widest;
   const dataFragments = Math.max(1, limits.spareNodes === undefined ? narrower : widest - limits.spareNodes);

@@ -106,11 +106,10 @@ export class FaultScheduler {
     }
   }
 
-  /** As many as leave enough nodes for writing, which takes one more than there is parity. */
+  /** As many as the parity bears: writing goes on with whatever is left. */
   #group(atMs: number): Fault[] {
     const dice = this.#dice;
-    const { nodes, parityFragments } = this.#shape;
-    const most = Math.min(parityFragments, nodes - parityFragments - 1);
+    const most = this.#shape.parityFragments;
     const left = [...this.#nodes];
     const faults: Fault[] = [];
     const count = dice.chance(ALL_AT_ONCE_CHANCE) ? most : 1 + dice.below(most);

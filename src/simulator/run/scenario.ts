@@ -167,6 +167,15 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     ...usual,
+    name: 'scarce',
+    about:
+      'so few nodes that with m of them away what is written has less parity, and gets it when they return',
+    shape: { minNodes: 2, maxNodes: 4, isScarce: true },
+    faults: { ...PROCESS_FAULTS, cut: 2, rot: 1, 'slow-disk': 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+  },
+  {
+    ...usual,
     name: 'heal',
     about:
       'nodes that are rebuilt elsewhere before they return, under crashes, freezes, cuts and flipped bits',

@@ -56,10 +56,12 @@ export class CheckWorld {
 
   readonly #capacityBytes: number;
   readonly #dataFragments: number;
+  readonly #parityFragments: number;
 
-  constructor(capacityBytes = 256 * MIB, dataFragments = DATA_FRAGMENTS) {
+  constructor(capacityBytes = 256 * MIB, dataFragments = DATA_FRAGMENTS, parityFragments = 1) {
     this.#capacityBytes = capacityBytes;
     this.#dataFragments = dataFragments;
+    this.#parityFragments = parityFragments;
   }
 
   /** `capacityBytes`: what fragments may take on each of the nodes. */
@@ -67,8 +69,9 @@ export class CheckWorld {
     capacityBytes?: number,
     nodes = NODES,
     dataFragments = DATA_FRAGMENTS,
+    parityFragments = 1,
   ): Promise<CheckWorld> {
-    const world = new CheckWorld(capacityBytes, dataFragments);
+    const world = new CheckWorld(capacityBytes, dataFragments, parityFragments);
     const database = await world.platform.databases.open(join(world.#directory, 'coordinator'));
     world.#coordinator = await openEmbeddedCoordinator(world.platform, database);
     for (let id = 1; id <= nodes; id++) await world.startNode(id);
@@ -210,7 +213,8 @@ export class CheckWorld {
   #options() {
     this.#opened++;
     return {
-      ...{ coordinator: this.#coordinator, key, volumeId, parityFragments: 1, owner: { uid: 0, gid: 0 } },
+      ...{ coordinator: this.#coordinator, key, volumeId, owner: { uid: 0, gid: 0 } },
+      parityFragments: this.#parityFragments,
       directory: this.#viewDirectory(),
     };
   }

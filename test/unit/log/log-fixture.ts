@@ -16,6 +16,7 @@ import type {
 import { createSegmentReader } from '../../../src/log/segment-reader.ts';
 import { createSegmentWriter, type RoomRule } from '../../../src/log/segment-writer.ts';
 import { TargetShape } from '../../../src/log/target-shape.ts';
+import type { Protection } from '../../../src/log/writable-nodes.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../../../src/log/write-slab.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { type FakePlatform, fakePlatform, settle } from './fake-platform.ts';
@@ -28,6 +29,7 @@ export interface FixtureOptions extends WriteSlabOptions {
   readonly holdReleases?: boolean;
   readonly poolBytes?: number;
   readonly room?: RoomRule;
+  readonly leastProtection?: Protection;
 }
 
 export interface Written {
@@ -61,7 +63,10 @@ export class LogFixture {
     this.slab = createWriteSlab(this.platform.memory, this.shape, options);
     const { cluster: links, slab, locations } = this;
     const room = options.room === undefined ? {} : { room: options.room };
-    this.writer = createSegmentWriter(this.platform, { links, slab, locations, term: 3, ...room });
+    const { leastProtection = 'full' } = options;
+    this.writer = createSegmentWriter(this.platform, {
+      ...{ links, slab, locations, term: 3, leastProtection, ...room },
+    });
     this.reader = createSegmentReader(this.platform, {
       links,
       locations,

@@ -347,6 +347,61 @@ test('a failed fragment goes to the same node again when that is back before ano
   await log.verifyAll();
 });
 
+test('with as many nodes away as the parity bears, what is written gets the parity that the others can give', async () => {
+  for (const { nodes, data, parity, lost, left } of [
+    { nodes: 2, data: 1, parity: 1, lost: [2], left: { dataFragments: 1, parityFragments: 0 } },
+    { nodes: 4, data: 2, parity: 2, lost: [1, 4], left: { dataFragments: 1, parityFragments: 1 } },
+    { nodes: 3, data: 1, parity: 2, lost: [1, 3], left: { dataFragments: 1, parityFragments: 0 } },
+  ]) {
+    const log = fixture({ nodes, data, parity, leastProtection: 'degraded' });
+    log.append(1, 0, 3);
+    for (const id of lost) log.cluster.node(id).kill();
+    log.writer.seal(true);
+    // A node that vanishes is mostly back at once.
+    await log.platform.time.pass(300);
+    expect(log.durable).toHaveLength(0);
+    await log.platform.time.pass(700);
+    expect(log.durable[0]!.record).toMatchObject(left);
+    expect(log.troubles).toEqual([]);
+    log.append(1, 10, 3);
+    log.writer.seal(true);
+    await settle();
+    expect(log.durable[1]!.record).toMatchObject(left);
+    await log.verifyAll();
+    for (const id of lost) log.cluster.node(id).restart();
+    await log.platform.time.pass(200);
+    log.append(1, 20, 3);
+    await log.sealAndSettle();
+    expect(log.durable[2]!.record).toMatchObject({ dataFragments: data, parityFragments: parity });
+  }
+});
+
+test('a node that does not answer is as good as away: the segment in flight is written with the parity that is left', async () => {
+  const log = fixture({ nodes: 2, data: 1, parity: 1, leastProtection: 'degraded' });
+  log.cluster.node(2).frozen = [];
+  log.append(1, 0, 2);
+  log.writer.seal(true);
+  await log.platform.time.pass(1_800);
+  expect(log.durable[0]!.record).toMatchObject({ dataFragments: 1, parityFragments: 0, nodes: [1] });
+  expect(log.troubles).toEqual([]);
+});
+
+test('with more nodes away than the parity bears, or one that refuses, nothing is written with less parity', async () => {
+  const beyond = fixture({ nodes: 4, data: 2, parity: 2, leastProtection: 'degraded' });
+  for (const id of [1, 2, 3]) beyond.cluster.node(id).kill();
+  const refusing = fixture({ nodes: 2, data: 1, parity: 1, leastProtection: 'degraded' });
+  refusing.cluster.node(2).refusePuts = rpcStatus.ioError;
+  const strict = fixture({ nodes: 2, data: 1, parity: 1 });
+  strict.cluster.node(2).kill();
+  for (const log of [beyond, refusing, strict]) {
+    log.append(1, 0, 2);
+    log.writer.seal(true);
+    await log.platform.time.pass(4_000);
+    expect(log.durable).toHaveLength(0);
+    expect(log.writer.trouble?.reason).toBe('unavailable');
+  }
+});
+
 test('appends are refused as full while what was accepted still fits', async () => {
   const log = fixture({ segmentBlocks: 64, slotCount: 8 });
   for (const node of log.cluster.nodes) node.capacityBytes = 40 * BLOCK_BYTES * 4;

@@ -100,6 +100,33 @@ test('where there is no spare node, segments become narrower with full parity', 
   await expectReadable(files);
 });
 
+test.each([
+  [2, 1, 1],
+  [4, 2, 2],
+])(
+  'what %i nodes of %i+%i write while as many are away as the parity bears gets the rest of its parity when they return',
+  async (nodes, data, parity) => {
+    world = await CheckWorld.open(undefined, nodes, data, parity);
+    for (let id = nodes; id > nodes - parity; id--) await world.stopNode(id);
+    const files = [await world.writeFile('one', LENGTH_BYTES), await world.writeFile('two', LENGTH_BYTES)];
+    await world.volume!.fileSystem.syncAll();
+    const left = nodes - parity;
+    for (const { dataFragments, parityFragments } of await world.segments()) {
+      expect([dataFragments, parityFragments]).toEqual([1, left - 1]);
+    }
+    expect(heal()).toMatchObject({ state: 'waiting', atRisk: left === 1 });
+    expect(heal().degradedSegments).toBe((await world.segments()).length);
+    await expectReadable(files);
+    for (let id = nodes; id > nodes - parity; id--) await world.startNode(id);
+    await until(isWhole);
+    // Those that got it as soon as the first was back keep their one data fragment.
+    for (const { parityFragments } of await world.segments()) expect(parityFragments).toBe(parity);
+    expect((await world.check({ data: true })).findings).toEqual([]);
+    for (let id = 1; id <= parity; id++) await world.stopNode(id);
+    await expectReadable(files);
+  },
+);
+
 test('a node that freed a fragment gets it again in a new layout', async () => {
   const files = await filled();
   for (const lost of [1, 2, 1, 2]) {

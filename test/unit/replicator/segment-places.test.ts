@@ -23,7 +23,7 @@ const not =
     !nodes.includes(nodeId);
 
 test('segments are counted by the nodes that are away, and by what is damaged on the others', () => {
-  const places = new SegmentPlaces();
+  const places = new SegmentPlaces(1);
   places.committed(record(1, [1, 2, 3]));
   places.committed(record(2, [2, 3, 1]));
   places.committed(record(3, [2, 3, 4]));
@@ -44,7 +44,7 @@ test('segments are counted by the nodes that are away, and by what is damaged on
 });
 
 test('a segment that moves or is forgotten is counted where it is', () => {
-  const places = new SegmentPlaces();
+  const places = new SegmentPlaces(1);
   const before = record(1, [1, 2, 3]);
   places.committed(before);
   places.laidAnew(record(1, [4, 2, 3]), before);
@@ -55,7 +55,7 @@ test('a segment that moves or is forgotten is counted where it is', () => {
 });
 
 test('what is damaged stays so when other fragments move or are added, until it moves itself or all is laid out anew', () => {
-  const places = new SegmentPlaces();
+  const places = new SegmentPlaces(1);
   const before = record(1, [1, 2, 3]);
   const moved = record(1, [4, 2, 3]);
   const added = { ...record(1, [4, 2, 3, 5], 2) };
@@ -74,7 +74,7 @@ test('what is damaged stays so when other fragments move or are added, until it 
 });
 
 test('copies are counted where they are, and what is known of the fragments stays', () => {
-  const places = new SegmentPlaces();
+  const places = new SegmentPlaces(1);
   const plain = record(1, [1, 2, 3]);
   const copies = [{ position: 0, nodeId: 4 }];
   places.committed(plain);
@@ -97,18 +97,47 @@ test('copies are counted where they are, and what is known of the fragments stay
 });
 
 test('those with the fewest good fragments to spare come first', () => {
-  const places = new SegmentPlaces();
+  const places = new SegmentPlaces(1);
   places.committed(record(1, [1, 3, 4, 5], 2));
   places.committed(record(2, [1, 2, 3, 4], 2));
   places.committed(record(3, [3, 4, 5, 6], 2));
   places.committed(record(4, [3, 4, 5, 6], 2));
   places.noteDamage(record(4, [3, 4, 5, 6], 2), 6);
   const order = (limit: number, excluded = -1) =>
-    places.endangered(limit, up(1, 2), not(1, 2), (segmentId) => segmentId === excluded);
+    places.endangered(
+      limit,
+      { isGone: up(1, 2), isUp: not(1, 2), parityNow: 1 },
+      (segmentId) => segmentId === excluded,
+    );
   expect(order(10)[0]).toBe(2);
   expect(order(10).slice(1).sort()).toEqual([1, 4]);
   expect(order(1)).toEqual([2]);
   expect(order(10, 2).sort()).toEqual([1, 4]);
+});
+
+test('what was written with less than full parity is degraded, and healed first once the nodes for it are there', () => {
+  const places = new SegmentPlaces(2);
+  let told = 0;
+  places.onDegraded = () => told++;
+  places.committed(record(1, [1, 2, 3, 4], 2));
+  places.committed(record(2, [1, 2], 1));
+  places.committed(record(3, [2], 0));
+  expect(told).toBe(2);
+  expect(places.count(not())).toMatchObject({
+    ...{ degradedSegments: 2, unreadableSegments: 0, atRisk: true },
+    bytesToRepair: (1 + 2) * 10 * BLOCK,
+  });
+  const now = (parityNow: number, ...away: number[]) => ({ isGone: up(), isUp: not(...away), parityNow });
+  const order = (parityNow: number, ...away: number[]) =>
+    places.endangered(10, now(parityNow, ...away), () => false);
+  expect(order(2)).toEqual([3, 2]);
+  expect(places.bytesToHeal(now(2))).toBe((1 + 2) * 10 * BLOCK);
+  // With three nodes there is parity for the one with none only.
+  expect(order(1, 3, 4)).toEqual([3]);
+  expect(places.bytesToHeal(now(1, 3, 4))).toBe(10 * BLOCK);
+  expect(order(2, 1)).toEqual([3]);
+  places.laidAnew(record(3, [2, 1, 3], 2), record(3, [2], 0));
+  expect(order(2)).toEqual([2]);
 });
 
 test('nodes of a new layout get other positions than they had', () => {

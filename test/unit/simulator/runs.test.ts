@@ -69,8 +69,7 @@ describe('a schedule of faults', () => {
 
   test.each([
     { nodes: 7, parityFragments: 3, groups: [1, 2, 3] },
-    // One more would leave fewer than writing takes.
-    { nodes: 6, parityFragments: 3, groups: [1, 2] },
+    { nodes: 6, parityFragments: 3, groups: [1, 2, 3] },
     { nodes: 3, parityFragments: 1, groups: [1] },
   ])(
     'of losses together has $groups of $nodes nodes in one moment, and lets them come back before the next',
