@@ -13,7 +13,7 @@ import { PageBuddy } from './page-buddy.ts';
 
 const TOP_ORDER = Math.log2(MAX_REQUEST_BYTES / BLOCK_BYTES);
 assert(Number.isInteger(TOP_ORDER), 'the largest request is a power of two');
-const REGION_BYTES = 8 * MIB;
+const REGION_BYTES = 2 * MIB;
 assert(REGION_BYTES % MAX_REQUEST_BYTES === 0, 'no buffer lies in two regions');
 
 export class ReadPool {

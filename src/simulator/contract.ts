@@ -41,6 +41,8 @@ export interface Gate {
   readonly alive: boolean;
   /** As Scheduler.after; dropped without a word when the process is dead by then. */
   after(delayMs: number, run: () => void): Timer;
+  /** At once if the process can run, or else as soon as it can; never when it is dead. Only from an event that is nobody's. */
+  tell(run: () => void): void;
   /** Called once when the process dies, to break connections and release locks. */
   onDeath(run: () => void): void;
   /** A call keeps the whole process waiting: after this turn it hears nothing for so long, and then everything, in order. */

@@ -56,7 +56,7 @@ export class Operations {
         }
         this.#underway.delete(underway);
         const outcome = outcomeOf(operation.perform);
-        this.gate.after(0, () => settle(outcome));
+        this.gate.tell(() => settle(outcome));
       },
       abandon: () => abandon(operation, this.device),
       timer: undefined,

@@ -71,5 +71,5 @@ export function survivors(survival: Survival, dice: Dice): Sectors {
 }
 
 function below(sector: number): Sectors {
-  return sector >= 32 ? ALL_SECTORS : (2 ** sector - 1) >>> 0;
+  return sector >= 32 ? ALL_SECTORS : ((1 << sector) - 1) >>> 0;
 }

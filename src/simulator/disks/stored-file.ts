@@ -175,18 +175,16 @@ export class StoredFile {
 
   #reserve(positionBytes: number, lengthBytes: number, what: string): void {
     let missing = 0;
-    const each = (run: (page: Page, blocks: number) => void): void =>
-      eachPage(positionBytes, lengthBytes, (index, from, to) =>
-        run(this.#page(index), touchedBlocks(from, to)),
-      );
-    each((page, blocks) => {
-      missing += countBlocks(blocks & ~page.allocatedBlocks);
+    eachPage(positionBytes, lengthBytes, (index, from, to) => {
+      const blocks = touchedBlocks(from, to);
+      const allocated = this.#pages.get(index)?.allocatedBlocks ?? 0;
+      if ((blocks & ~allocated) !== 0) missing += countBlocks(blocks & ~allocated);
     });
     if (missing === 0) return;
     this.#space.take(missing * BLOCK_BYTES, what);
     this.#blocks += missing;
-    each((page, blocks) => {
-      page.allocatedBlocks |= blocks;
+    eachPage(positionBytes, lengthBytes, (index, from, to) => {
+      this.#page(index).allocatedBlocks |= touchedBlocks(from, to);
     });
   }
 

@@ -68,6 +68,12 @@ export class MachineProcess implements SimulatedProcess, EventOwner {
     return this.#alive ? this.#world.scheduler.schedule(delayMs, run, this, true) : noTimer;
   }
 
+  tell(run: () => void): void {
+    if (!this.#alive) return;
+    if (this.frozen) this.after(0, run);
+    else run();
+  }
+
   onDeath(run: () => void): void {
     this.#deathRites.push(run);
   }

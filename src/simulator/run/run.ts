@@ -26,7 +26,7 @@ const CLOSE_BOUND_MS = 30_000;
 const LINGER_MS = 100;
 /** What was cut off does not show at once, and what is sent again comes late. */
 const STABLE_MS = 1_500;
-const POLL_MS = 25;
+const POLL_MS = 50;
 const MAX_SKEW_MS = 86_400_000;
 /** A hundred times what a bad quartz does. */
 const MAX_DRIFT_PPM = 10_000;
