@@ -16,7 +16,7 @@ import { type EtcdServer, etcdIsInstalled, startEtcd } from './etcd-server.ts';
 
 const platform = realPlatform({ log: realLogger({ level: 'error' }) });
 const key = Buffer.alloc(32, 3);
-const EMBEDDED_LEASE_MS = 150;
+const EMBEDDED_LEASE_MS = 600;
 
 async function startEngine(): Promise<{ directory: string; engine: EmbeddedCoordinator }> {
   const directory = mkdtempSync('/var/tmp/tartan-coordinator-');

@@ -100,7 +100,7 @@ test('a volume that is mostly full goes on being overwritten at random, many tim
   expect(Math.abs((await freeBlocks()) - before)).toBeLessThan(totalBlocks * 0.05);
   await file.verify();
   expect((await world.check()).findings).toEqual([]);
-}, 60_000);
+});
 
 test('a full volume says ENOSPC to what is added, takes what is overwritten, and gives back what is deleted', async () => {
   world = await CheckWorld.open(6 * MIB, 3);
@@ -133,10 +133,10 @@ test('a full volume says ENOSPC to what is added, takes what is overwritten, and
   for (const [index, file] of files.entries()) await file.remove(`file-${index}`);
   await atRest();
   // On a busy machine nodes may take longer to free than it takes to look twice.
-  await expect.poll(freeBlocks, { timeout: 20_000 }).toBeGreaterThan(0.95 * atFirst);
+  await expect.poll(freeBlocks, { timeout: 120_000 }).toBeGreaterThan(0.95 * atFirst);
   await (await new Tracked().create('again')).fill(Math.floor(totalBlocks / 2));
   await fileSystem.syncAll();
-}, 60_000);
+});
 
 test('segments that were closed almost empty are put together again', async () => {
   world = await CheckWorld.open(6 * MIB, 3);
@@ -151,7 +151,7 @@ test('segments that were closed almost empty are put together again', async () =
   await atRest();
   await file.verify();
   expect(await freeBlocks()).toBeGreaterThan(0.3 * totalBlocks);
-}, 60_000);
+});
 
 test('the room of a node that is away is not to be had, and not used', async () => {
   world = await CheckWorld.open(6 * MIB, 4);
@@ -163,7 +163,7 @@ test('the room of a node that is away is not to be had, and not used', async () 
   expect(before.availableBlocks).toBe(before.freeBlocks);
   const usedBefore = before.totalBlocks - before.freeBlocks;
   await world.stopNode(2);
-  await expect.poll(() => world.volume!.links.links.get(2)?.state, { timeout: 10_000 }).toBe('down');
+  await expect.poll(() => world.volume!.links.links.get(2)?.state, { timeout: 60_000 }).toBe('down');
   const away = await fileSystem.statistics();
   expect(away.totalBlocks).toBe(before.totalBlocks);
   expect(away.availableBlocks).toBeLessThan(0.9 * before.availableBlocks);

@@ -58,7 +58,8 @@ test.each([true, false])(
     if (isGone) await exited;
     const outcome = managed.start([]).catch((error: unknown) => error);
     await exited;
-    await expect.poll(() => managed.phase).toBe('starting');
+    // The new one does not live for long either.
+    await expect.poll(() => managed.phase, { interval: 1, timeout: 60_000 }).toBe('starting');
     expect(ends).toEqual(['noticed']);
     await managed.stop('SIGKILL');
     expect(await outcome).toBeInstanceOf(CommandFailure);

@@ -69,7 +69,7 @@ describe('a process', () => {
     const identity = identityOf(child.pid ?? 0);
     if (identity === undefined) throw new Error('the child was just started');
     expect(signal(identity, 'SIGSTOP')).toBe(true);
-    await expect.poll(() => isStopped(identity)).toBe(true);
+    await expect.poll(() => isStopped(identity), { timeout: 60_000 }).toBe(true);
     expect(isAlive(identity)).toBe(true);
     expect(await waitForEnd(identity, 20)).toBe(false);
     signal(identity, 'SIGKILL');

@@ -66,7 +66,7 @@ function expectAll(manager: PrimaryManager): void {
 
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; !condition(); i++) {
-    if (i > 1000) expect.fail('it did not come to that');
+    if (i > 10_000) expect.fail('it did not come to that');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -36,7 +36,7 @@ const members = (manager: PrimaryManager) => manager.ensemble.map((each) => each
 
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; !condition(); i++) {
-    if (i > 1000) expect.fail('it did not come to that');
+    if (i > 10_000) expect.fail('it did not come to that');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
