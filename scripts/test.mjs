@@ -37,11 +37,22 @@ let passed = 0;
 const failures = [];
 const LONGEST_REASON_CHARACTERS = 4_000;
 
-/** Resolves with the exit status of a child, or what kept it from running. */
-function statusOf(child) {
+/** Shows what the command prints while it runs. Resolves with its exit status, or what kept it from running, and the end of that. */
+function run(command, args) {
+  const child = spawn(command, args, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
+  let end = '';
+  for (const [from, to] of [
+    [child.stdout, process.stdout],
+    [child.stderr, process.stderr],
+  ]) {
+    from.on('data', (bytes) => {
+      to.write(bytes);
+      end = (end + bytes).slice(-LONGEST_REASON_CHARACTERS);
+    });
+  }
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(code ?? signal));
+    child.once('error', (error) => resolve({ status: error.message, end }));
+    child.once('close', (code, signal) => resolve({ status: code ?? signal, end }));
   });
 }
 
@@ -64,9 +75,9 @@ async function runVitest(title, node, project, folders = []) {
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const args = [vitest, 'run', '--project', project, ...folders, ...reporters];
-  const status = await statusOf(spawn(node, args, { cwd: root, stdio: 'inherit' }));
+  const { status, end } = await run(node, args);
   if (!existsSync(report)) {
-    failures.push({ title, reason: `ended with ${status} and without a report` });
+    failures.push({ title, reason: `ended with ${status} and without a report\n${end}` });
     return;
   }
   const { numPassedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'));
@@ -83,7 +94,8 @@ async function runVitest(title, node, project, folders = []) {
       failures.push({ title: `${title}: ${file.name}`, reason: file.message });
   }
   // An error outside a test fails the run only.
-  if (status !== 0 && failures.length === before) failures.push({ title, reason: `ended with ${status}` });
+  if (status !== 0 && failures.length === before)
+    failures.push({ title, reason: `ended with ${status}\n${end}` });
 }
 
 function node24() {
