@@ -41,6 +41,7 @@ interface Change {
 
 const CACHE_BYTES = 8 * 1024 * 1024;
 const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+const FORGET_PAGE_ENTRIES = 1000;
 
 export class FragmentIndex {
   readonly #platform: Platform;
@@ -49,6 +50,7 @@ export class FragmentIndex {
   #changes = new Map<string, Change>();
   /** On its way into the database. */
   #flushing = new Map<string, Change>();
+  readonly #forgottenFiles = new Set<number>();
   #failed = false;
   #damaged = false;
 
@@ -132,6 +134,25 @@ export class FragmentIndex {
     this.#changes.set(`${segmentId}/${position}`, { segmentId, position, value: undefined });
   }
 
+  /** The file is gone, and with it the fragments that lay in it. Durable with the next checkpoint. Returns how many those were. */
+  async forgetFile(fileId: number): Promise<number> {
+    let forgotten = 0;
+    let last = { segmentId: 0, position: -1 };
+    for (;;) {
+      const page = await this.list(last.segmentId, last.position, FORGET_PAGE_ENTRIES);
+      for (const entry of page) {
+        if (entry.fileId !== fileId) continue;
+        this.delete(entry.segmentId, entry.position);
+        forgotten++;
+      }
+      const end = page.at(-1);
+      if (end === undefined || page.length < FORGET_PAGE_ENTRIES) break;
+      last = end;
+    }
+    this.#forgottenFiles.add(fileId);
+    return forgotten;
+  }
+
   /**
    * Writes what changed, with the files' records and the state as they are now, in one durable batch. Calls must not overlap.
    */
@@ -142,6 +163,7 @@ export class FragmentIndex {
   ): Promise<void> {
     this.#flushing = this.#changes;
     this.#changes = new Map();
+    const forgotten = [...this.#forgottenFiles];
     try {
       if (this.#failed) await this.#reopen();
       const batch = this.#database.batch();
@@ -151,9 +173,10 @@ export class FragmentIndex {
         else batch.put(key, encodeIndexedFragment(value));
       }
       for (const [fileId, file] of files) batch.put(fileIndexKey(fileId), encodeIndexedFile(file));
-      for (const fileId of removedFiles) batch.del(fileIndexKey(fileId));
+      for (const fileId of [...removedFiles, ...forgotten]) batch.del(fileIndexKey(fileId));
       batch.put(indexStateKey, encodeIndexState(state));
       await batch.write({ sync: true });
+      for (const fileId of forgotten) this.#forgottenFiles.delete(fileId);
     } catch (error) {
       this.#failed = true;
       for (const [name, change] of this.#changes) this.#flushing.set(name, change);

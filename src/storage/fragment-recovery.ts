@@ -1,6 +1,7 @@
 /**
  * Brings a fragment store's view up to what its log files and tombstones say, before it serves:
  *
+ * 0. A file that the index knows and the disk does not have is forgotten with its fragments.
  * 1. Each file is scanned behind what the index covers; all of it when there is no index. A fragment found there counts if its payload is
  *    whole (a crash leaves torn ones, and none of those was acknowledged), if no tombstone names it, and if no newer generation is known.
  * 2. Tombstones that were not released are applied to the index again, and their regions given back if the headers are still there.
@@ -10,10 +11,10 @@
  */
 import { BLOCK_BYTES, MIB } from '../base/units.ts';
 import type { IndexedFile } from '../format/storage-index.ts';
-import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
+import { fragmentHeaderBytes, LOG_FILE_HEADER_BYTES } from '../format/storage-log-file.ts';
 import type { FragmentName } from '../format/storage-messages.ts';
 import type { Tombstone, TombstonePage } from '../format/storage-tombstones.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { DiskFile, Platform } from '../platform/platform.ts';
 import type { FragmentIndex } from './fragment-index.ts';
 import { type FoundFragment, FragmentScanner } from './fragment-scan.ts';
 import type { LogFile } from './log-file.ts';
@@ -74,9 +75,9 @@ export class FragmentRecovery {
     const { logs, indexedFiles, rebuilding } = this.#input;
     const opened: LogFile[] = [];
     for (const fileId of await logs.listIds()) {
-      const log = await logs.open(fileId);
-      if (log === undefined) continue;
       const indexed = indexedFiles.get(fileId);
+      const log = await logs.open(fileId, (file) => this.#hasFragments(file, fileId, indexed));
+      if (log === undefined) continue;
       if (indexed !== undefined) {
         log.liveBytes = indexed.liveBytes;
         log.liveFragments = indexed.liveFragments;
@@ -85,6 +86,7 @@ export class FragmentRecovery {
       log.sealed = true;
       opened.push(log);
     }
+    await this.#forgetLostFiles();
     const last = opened.at(-1);
     const recent = recentFiles(opened);
     for (const log of opened) {
@@ -102,6 +104,21 @@ export class FragmentRecovery {
       foundFragments: this.#found,
       tornFragments: this.#torn,
     };
+  }
+
+  async #hasFragments(file: DiskFile, fileId: number, indexed: IndexedFile | undefined): Promise<boolean> {
+    if (indexed !== undefined && indexed.liveFragments > 0) return true;
+    return (await this.#scanner.next(file, fileId, LOG_FILE_HEADER_BYTES, await file.size())) !== undefined;
+  }
+
+  /** What the index says of files that are not there any more is not so: their fragments are missing, and will be stored again by others. */
+  async #forgetLostFiles(): Promise<void> {
+    const { platform, index, indexedFiles, logs } = this.#input;
+    for (const [fileId, { liveFragments }] of indexedFiles) {
+      if (logs.byId.has(fileId) || liveFragments === 0) continue;
+      const fragments = await index.forgetFile(fileId);
+      platform.log.error('log-file-lost', { path: logs.path(fileId), fragments });
+    }
   }
 
   async #scanEnd(log: LogFile, verify: boolean): Promise<void> {

@@ -12,7 +12,7 @@ import {
   LOG_FILE_HEADER_BYTES,
   type LogFileHeader,
 } from '../format/storage-log-file.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { DiskFile, Platform } from '../platform/platform.ts';
 import { LogFile } from './log-file.ts';
 import { isNoSpace, StorageError, StorageUnusable } from './storage-error.ts';
 
@@ -64,18 +64,25 @@ export class LogFiles {
     return ids.sort((a, b) => a - b);
   }
 
-  /** Opens an existing file with nothing said about its fragments yet; undefined if it never got its header (and was removed). */
-  async open(fileId: number): Promise<LogFile | undefined> {
+  /**
+   * Opens an existing file with nothing said about its fragments yet; undefined if it never got its header (and was removed). `hasFragments` is asked about a file
+   * whose first page is empty: a disk may have lost that write, too.
+   */
+  async open(
+    fileId: number,
+    hasFragments: (file: DiskFile) => Promise<boolean>,
+  ): Promise<LogFile | undefined> {
     const path = this.path(fileId);
     const file = await this.#platform.disk.open(path, { write: true, direct: true });
     const page = this.#platform.memory.allocate(LOG_FILE_HEADER_BYTES);
     const got = await file.read([page], 0);
-    const header = got < LOG_FILE_HEADER_BYTES ? undefined : this.#decodeHeader(page, path, fileId);
-    if (header === undefined) {
+    const isEmpty = page.every((byte) => byte === 0);
+    if (got < LOG_FILE_HEADER_BYTES || (isEmpty && !(await hasFragments(file)))) {
       await file.close();
       await this.#platform.disk.remove(path);
       return undefined;
     }
+    const header = this.#decodeHeader(page, path, fileId);
     const { volumeId, nonce, nodeId } = this.#options;
     const ours = header.volumeId.equals(volumeId) && header.nonce.equals(nonce) && header.nodeId === nodeId;
     if (!ours || header.fileId !== fileId) {
@@ -88,9 +95,7 @@ export class LogFiles {
     return log;
   }
 
-  /** undefined: an empty page, that is a file whose creation was cut short. */
-  #decodeHeader(page: Buffer, path: string, fileId: number): LogFileHeader | undefined {
-    if (page.every((byte) => byte === 0)) return undefined;
+  #decodeHeader(page: Buffer, path: string, fileId: number): LogFileHeader {
     try {
       return decodeLogFileHeader(page, this.#platform.kernels.crc32c);
     } catch (error) {

@@ -650,6 +650,45 @@ describe('a fragment store that lost its state', () => {
     await (await openStore(directory)).close();
   });
 
+  test.each([true, false])(
+    'keeps what lies in a log file whose first page is empty, since a disk may have lost that (known to the index: %s)',
+    async (isIndexed) => {
+      const directory = scratchDirectory();
+      const store = await openStore(directory);
+      await store.fence(1);
+      const held = makeFragment(SEGMENT, 0, 3);
+      await put(store, held);
+      const left = isIndexed ? directory : copyOf(directory);
+      await store.close();
+      damage(left, 1, 0, Buffer.alloc(BLOCK_BYTES));
+      const again = await openStore(left);
+      await expectHeld(again, held);
+      await again.close();
+    },
+  );
+
+  test('with a log file gone misses what lay in it, and takes it again', async () => {
+    const directory = scratchDirectory();
+    let store = await openStore(directory);
+    await store.fence(1);
+    const held = makeFragment(SEGMENT, 0, 3);
+    await put(store, held);
+    await store.close();
+    rmSync(join(directory, '00000001.tlog'));
+    for (let start = 0; start < 2; start++) {
+      store = await openStore(directory);
+      expect(await reasonOf(read(store, held))).toBe('missing');
+      await store.close();
+    }
+    store = await openStore(directory);
+    await put(store, held);
+    await expectHeld(store, held);
+    await store.close();
+    store = await openStore(directory);
+    await expectHeld(store, held);
+    await store.close();
+  });
+
   test('does not take the log files of another node for its own', async () => {
     const { directory } = await lostStore((each) => rotState(each, [0, 1]));
     await expect(openStore(directory, { nodeId: 2 })).rejects.toBeInstanceOf(StorageUnusable);
