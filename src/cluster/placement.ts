@@ -5,11 +5,13 @@
  *   m+1 nodes.
  * - No node holds two fragments of a segment, and no failure domain does while there are as many domains as fragments.
  * - More nodes than the width form several stripe groups, as few as use their room well (stripe-groups.ts). So each node shares segments with few
- *   others, and a given set of failures rarely hits one group more often than its parity bears (copysets).
+ *   others, and a given set of failures rarely hits one group more often than its parity bears (copysets). Where the layout has groups of its own,
+ *   all stripe groups lie within those as long as one of them can take the segment.
  * - Groups are chosen so that use follows the room that is left, and fragments rotate within a group.
  */
 import { assert } from '../base/assert.ts';
 import { MAX_NODES, MAX_PARITY } from '../base/limits.ts';
+import { ableGroups, homeGroup, type NodeGroups } from './node-groups.ts';
 import { type GroupNode, groupUses, stripeGroups } from './stripe-groups.ts';
 
 /** A node that can be written to now. */
@@ -25,6 +27,8 @@ export interface PlacementRequest {
   readonly rotation: number;
   /** Bytes that a node needs to take a full fragment of a segment with so many data fragments. */
   readonly fragmentBytes: (dataFragments: number) => number;
+  /** Of the layout in force. */
+  readonly groups?: NodeGroups;
 }
 
 export interface SegmentLayout {
@@ -40,12 +44,13 @@ export function placeSegment(
   nodes: readonly PlacementNode[],
   request: PlacementRequest,
 ): SegmentLayout | undefined {
-  const { parityFragments, rotation } = request;
+  const { parityFragments, rotation, groups = [] } = request;
   assert(Number.isSafeInteger(rotation) && rotation >= 0, `rotation ${rotation}`);
   const fit = widest(nodes, request);
   if (fit === undefined) return undefined;
   const { dataFragments, usable } = fit;
-  const group = chooseGroup(usable, dataFragments + parityFragments, rotation);
+  const stripes = stripesOf(usable, dataFragments + parityFragments, groups);
+  const group = chooseGroup(usable, stripes, rotation);
   return { dataFragments, parityFragments, nodes: rotated(group, rotation) };
 }
 
@@ -77,9 +82,25 @@ function widest(
 
 const GOLDEN_RATIO_FRACTION = (Math.sqrt(5) - 1) / 2;
 
+/** The stripe groups, as indices into `nodes`. */
+function stripesOf(
+  nodes: readonly PlacementNode[],
+  width: number,
+  groups: NodeGroups,
+): (readonly number[])[] {
+  const indexOf = new Map(nodes.map(({ id }, index) => [id, index]));
+  const able = ableGroups(nodes, groups, width);
+  return (able.length > 0 ? able : [nodes]).flatMap((members) =>
+    stripeGroups(members, width).map((stripe) => stripe.map((at) => indexOf.get(members[at]!.id)!)),
+  );
+}
+
 /** In proportion to how often each is to be used. The golden ratio's multiples spread evenly: no random numbers, no streaks. */
-function chooseGroup(nodes: readonly PlacementNode[], width: number, rotation: number): PlacementNode[] {
-  const groups = stripeGroups(nodes, width);
+function chooseGroup(
+  nodes: readonly PlacementNode[],
+  groups: readonly (readonly number[])[],
+  rotation: number,
+): PlacementNode[] {
   const uses = groupUses(
     groups,
     nodes.map((node) => node.freeBytes),
@@ -101,21 +122,26 @@ function rotated(group: readonly PlacementNode[], rotation: number): number[] {
 }
 
 /**
- * A layout that differs from `nodes` only where a failed node stood: for a segment in flight. undefined when too few other nodes can take a
- * fragment.
+ * A layout that differs from `nodes` only where a failed node stood: for a segment in flight. Among nodes that are as good a place otherwise, those of the
+ * group that holds most of the segment come first. undefined when too few other nodes can take a fragment.
  */
 export function replaceNodes(
   nodes: readonly number[],
   failed: ReadonlySet<number>,
   live: readonly PlacementNode[],
   fragmentBytes: number,
+  groups: NodeGroups = [],
 ): number[] | undefined {
   const kept = live.filter((node) => nodes.includes(node.id) && !failed.has(node.id));
   const missing = nodes.filter((id) => failed.has(id)).length;
   const candidates = live.filter(
     (node) => node.freeBytes >= fragmentBytes && !nodes.includes(node.id) && !failed.has(node.id),
   );
-  const chosen = takeSpread(candidates, kept, missing);
+  const home = homeGroup(
+    nodes.filter((id) => !failed.has(id)),
+    groups,
+  );
+  const chosen = takeSpread(candidates, kept, missing, home);
   if (chosen.length < missing) return undefined;
   return nodes.map((id) => (failed.has(id) ? chosen.shift()!.id : id));
 }
@@ -128,6 +154,8 @@ export interface Extension {
   readonly width: number;
   readonly fragmentBytes: number;
   readonly canTake: (nodeId: number) => boolean;
+  /** Of the layout in force. */
+  readonly groups?: NodeGroups;
 }
 
 /**
@@ -135,7 +163,7 @@ export interface Extension {
  * a failure domain would hold two fragments of the segment though there are as many domains as fragments.
  */
 export function extendSegment(live: readonly PlacementNode[], extension: Extension): number | undefined {
-  const { nodes, width, fragmentBytes, canTake } = extension;
+  const { nodes, width, fragmentBytes, canTake, groups = [] } = extension;
   const usable = live.filter(({ id, freeBytes }) => nodes.includes(id) || freeBytes >= fragmentBytes);
   const kept = usable.filter(({ id }) => nodes.includes(id));
   if (kept.length < nodes.length || usable.length < width) return undefined;
@@ -145,10 +173,10 @@ export function extendSegment(live: readonly PlacementNode[], extension: Extensi
   const candidates = usable.filter(
     ({ id, domain }) => !nodes.includes(id) && canTake(id) && !(isSpread && taken.has(domain)),
   );
-  const groups = stripeGroups(usable, width).map((group) => group.map((at) => usable[at]!));
-  const own = groups.filter((group) => kept.every((node) => group.includes(node))).flat();
+  const stripes = stripesOf(usable, width, groups).map((stripe) => stripe.map((at) => usable[at]!));
+  const own = stripes.filter((stripe) => kept.every((node) => stripe.includes(node))).flat();
   const within = candidates.filter((node) => own.includes(node));
-  return takeSpread(within.length > 0 ? within : candidates, kept, 1)[0]?.id;
+  return takeSpread(within.length > 0 ? within : candidates, kept, 1, homeGroup(nodes, groups))[0]?.id;
 }
 
 /**
@@ -165,16 +193,20 @@ export function chooseEnsemble(
   return [...kept, ...takeSpread(others, kept, size - kept.length)].map((node) => node.id);
 }
 
-/** Up to `count` candidates: least used domain first, then most free space, then lowest id. */
+/** Up to `count` candidates: least used domain first, then those of `home`, then most free space, then lowest id. */
 function takeSpread(
   candidates: readonly PlacementNode[],
   kept: readonly PlacementNode[],
   count: number,
+  home: readonly number[] = [],
 ): PlacementNode[] {
   const perDomain = new Map<string, number>();
   const use = (node: PlacementNode) => perDomain.set(node.domain, (perDomain.get(node.domain) ?? 0) + 1);
   kept.forEach(use);
-  const rest = [...candidates].sort((a, b) => b.freeBytes - a.freeBytes || a.id - b.id);
+  const isHome = ({ id }: PlacementNode): number => Number(home.includes(id));
+  const rest = [...candidates].sort(
+    (a, b) => isHome(b) - isHome(a) || b.freeBytes - a.freeBytes || a.id - b.id,
+  );
   const chosen: PlacementNode[] = [];
   while (chosen.length < count && rest.length > 0) {
     let best = 0;

@@ -20,7 +20,8 @@ const ENOUGH = 0.94;
 /** Sizes count in such parts of the largest, so that a disk shared with others does not change the groups. */
 const SIZE_STEPS = 16;
 const MOST_GROUPS = 64;
-const REMEMBERED = 16;
+/** A layout's groups have stripe groups each. */
+const REMEMBERED = 64;
 
 /** By what they follow from: placement asks for every segment. */
 const remembered = new Map<string, readonly (readonly number[])[]>();

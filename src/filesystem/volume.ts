@@ -138,13 +138,13 @@ type Yielding = Pick<Upkeep['yielding'], 'yieldingBytes' | 'giveUpAll'>;
 /** The users' writer and the cleaner's, with what both share, and what belongs to them. `yielding`: undefined as long as nothing is. */
 function createLog(
   platform: Platform,
-  { metadata, links, slab, draining }: LogParts,
+  { metadata, links, slab, shape, draining }: LogParts,
   yielding: () => Yielding | undefined,
 ): Log {
   const { term } = metadata;
   const { segmentBlocks } = slab.geometry;
   const locations = new FragmentLocations();
-  const nodes = new WritableNodes(links, slab.shape, draining);
+  const nodes = new WritableNodes(links, shape, draining);
   const reigns = () => metadata.reigns();
   const shared = { links, locations, term, ids: new SegmentIds(term), nodes, reigns };
   const userSlots = slab.slotCount - CLEANER_SLOTS;

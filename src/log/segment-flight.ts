@@ -288,7 +288,7 @@ export class SegmentFlight {
     const storedBytes = storedFragmentBytes(this.#fragmentBlocks, layout.nodes.length);
     const able = new Set(live.filter((node) => node.freeBytes >= storedBytes).map((node) => node.id));
     const unable = new Set(failed.map((sending) => sending.nodeId).filter((id) => !able.has(id)));
-    const replaced = replaceNodes(layout.nodes, unable, live, storedBytes);
+    const replaced = replaceNodes(layout.nodes, unable, live, storedBytes, nodes.groups);
     if (replaced === undefined) return false;
     this.lacksRoom = false;
     this.#layout = { ...layout, nodes: replaced };

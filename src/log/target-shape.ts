@@ -1,13 +1,20 @@
 /**
- * What new segments of an open volume aim for, as it is now: one object that all who lay out segments or count their room share. It changes when the
- * owner's availability asks for another layout; who keeps numbers that follow from it is told.
+ * What new segments of an open volume aim for, as it is now: their shape, and the groups of nodes that they keep within. One object that all who lay out
+ * segments or count their room share. It changes when the owner's availability asks for another layout; who keeps numbers that follow from the shape is told.
  */
 import { assert } from '../base/assert.ts';
 import { MAX_NODES, MAX_PARITY } from '../base/limits.ts';
+import type { NodeGroups } from '../cluster/node-groups.ts';
 import type { Shape } from './segment-layout.ts';
 
-export class TargetShape implements Shape {
+export interface TargetLayout extends Shape {
+  /** None: any nodes share segments. */
+  readonly groups: NodeGroups;
+}
+
+export class TargetShape implements TargetLayout {
   #shape: Shape;
+  #groups: () => NodeGroups = () => [];
   readonly #listeners = new Set<() => void>();
 
   constructor(shape: Shape) {
@@ -20,6 +27,15 @@ export class TargetShape implements Shape {
 
   get parityFragments(): number {
     return this.#shape.parityFragments;
+  }
+
+  get groups(): NodeGroups {
+    return this.#groups();
+  }
+
+  /** Asked each time: groups follow which nodes the volume has. */
+  groupBy(groups: () => NodeGroups): void {
+    this.#groups = groups;
   }
 
   /** Segments that have nodes already keep their layout. */

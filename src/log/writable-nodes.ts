@@ -10,6 +10,7 @@
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { DrainingNodes } from '../cluster/draining-nodes.ts';
+import type { NodeGroups } from '../cluster/node-groups.ts';
 import type { NodeLink, NodeLinks } from '../cluster/nodes.ts';
 import {
   canPlace,
@@ -34,9 +35,12 @@ export function storedFragmentBytes(fragmentBlocks: number, fragments: number): 
 /** The least that a writer is content with: full parity, or what can be had while nodes are away. */
 export type Protection = 'full' | 'degraded';
 
+/** Without groups any nodes share segments. */
+type WrittenLayout = Shape & { readonly groups?: NodeGroups };
+
 export class WritableNodes {
   readonly #links: NodeLinks;
-  readonly #shape: Shape;
+  readonly #shape: WrittenLayout;
   readonly #draining: DrainingNodes;
   readonly #reservedBytes = new Map<number, number>();
   readonly #overdueCalls = new Map<number, number>();
@@ -45,7 +49,7 @@ export class WritableNodes {
   /** Ticks since when there are too few nodes for full parity. */
   #fewTicks = 0;
 
-  constructor(links: NodeLinks, shape: Shape, draining = new DrainingNodes()) {
+  constructor(links: NodeLinks, shape: WrittenLayout, draining = new DrainingNodes()) {
     this.#links = links;
     this.#shape = shape;
     this.#draining = draining;
@@ -102,9 +106,14 @@ export class WritableNodes {
     return this.#shapeNow(least) !== undefined;
   }
 
+  /** That a segment's nodes are kept within, while they can be. */
+  get groups(): NodeGroups {
+    return this.#shape.groups ?? [];
+  }
+
   place(blocks: number, rotation: number, least: Protection): SegmentLayout | undefined {
     const shape = this.#shapeNow(least);
-    return shape && placeSegment(this.live(), { ...widths(shape, blocks), rotation });
+    return shape && placeSegment(this.live(), { ...widths(shape, blocks), rotation, groups: this.groups });
   }
 
   /** undefined: more nodes are away than the parity bears, or it is not certain yet that they are. */

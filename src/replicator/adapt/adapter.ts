@@ -1,24 +1,27 @@
 /**
  * Keeps the availability that the owner asks for: measures how often nodes are away, asks the planner when something changed, and carries out what it chooses:
- * new segments take the new shape at once, old ones are brought into it in the background.
+ * new segments take the new shape at once and keep within the groups of nodes that were chosen with it, old ones are brought into both in the background.
  *
- * Without a target the shape stays as it is. A choice has to last (plan/hysteresis.ts) unless somebody says so at this moment. What was chosen is
+ * Without a target the layout stays as it is. A choice has to last (plan/hysteresis.ts) unless somebody says so at this moment. What was chosen is
  * durable in the metadata; where nothing was, the volume's own shape holds.
  */
+import type { NodeGroups } from '../../cluster/node-groups.ts';
+import { type NodeLink, upNodes } from '../../cluster/nodes.ts';
 import type { AvailabilityState } from '../../format/availability-state.ts';
 import type { Shape } from '../../log/segment-layout.ts';
-import { isSameShape, type TargetShape } from '../../log/target-shape.ts';
+import type { TargetShape } from '../../log/target-shape.ts';
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
-import { keepCandidate } from '../plan/candidates.ts';
-import type { Plan, PlanPolicy, PlanRequest, Remedy } from '../plan/contract.ts';
+import { keepCandidate, layoutKey } from '../plan/candidates.ts';
+import type { Layout, Plan, PlanPolicy, PlanRequest, Remedy } from '../plan/contract.ts';
+import { groupsInForce } from '../plan/groups.ts';
 import { decide, FRESH_MEMORY, type PlannerMemory } from '../plan/hysteresis.ts';
 import { planLayouts } from '../plan/planner.ts';
 import { Converter, type ConverterParts, type ConverterStatus } from './converter.ts';
 import type { NodeTimes } from './node-times.ts';
 import { adaptRequest, placeableShape } from './request.ts';
 
-export interface AdapterParts extends Omit<ConverterParts, 'shape'> {
+export interface AdapterParts extends Omit<ConverterParts, 'shape' | 'groups' | 'members'> {
   /** What new segments aim for: this is who changes it. */
   readonly shape: TargetShape;
   /** As the volume was made. */
@@ -41,8 +44,12 @@ export interface AvailabilityReport extends ConverterStatus {
   readonly predictedUnavailability: number | null;
   /** What new segments aim for. */
   readonly layout: Shape;
-  /** What is to follow, if it stays the choice for so long. */
-  readonly next: (Shape & { readonly inSeconds: number }) | null;
+  /** What they are with the nodes that are there now; null: too few for its parity. */
+  readonly written: Shape | null;
+  /** Node ids by group: each segment is kept within one. None: any nodes share segments. */
+  readonly groups: NodeGroups;
+  /** What is to follow, if it stays the choice for so long; `groups`: how many. */
+  readonly next: (Shape & { readonly groups: number; readonly inSeconds: number }) | null;
   /** What would help; empty while the target is met, or is going to be. */
   readonly remedies: readonly Remedy[];
   readonly nodes: readonly NodeUnavailability[];
@@ -61,6 +68,7 @@ export const NO_AVAILABILITY: AvailabilityState = {
     paused: false,
     targetUnavailability: undefined,
     shape: undefined,
+    groups: [],
     limitBytesPerSecond: 0,
     changedMs: 0,
   },
@@ -81,6 +89,8 @@ export class Adapter {
   #memory: PlannerMemory = FRESH_MEMORY;
   #next: AvailabilityReport['next'] = null;
   #remedies: readonly Remedy[] = [];
+  /** Asked for with every segment. */
+  #inForce: { readonly inputs: string; readonly groups: NodeGroups } | undefined;
   #timer: Timer | undefined;
   #planAtMs = Number.POSITIVE_INFINITY;
   #started = false;
@@ -99,7 +109,13 @@ export class Adapter {
       const ageMs = Math.max(0, clock.wallMs() - state.changedMs);
       this.#memory = { pending: undefined, changedMs: clock.monotonicMs() - ageMs };
     }
-    this.#converter = new Converter(platform, { ...parts, shape: () => this.#wanted() }, state.paused);
+    parts.shape.groupBy(() => this.#groups());
+    const target = {
+      shape: () => this.#wanted(),
+      groups: () => this.#groups(),
+      members: () => this.#members(),
+    };
+    this.#converter = new Converter(platform, { ...parts, ...target }, state.paused);
     this.#unsubscribe = parts.links.onChange(() => this.#planWithin(PLAN_SOON_MS));
   }
 
@@ -152,6 +168,8 @@ export class Adapter {
       targetUnavailability: targetUnavailability ?? null,
       predictedUnavailability: request === undefined ? null : keepCandidate(request).unavailability,
       layout: this.layout,
+      written: placeableShape(this.#parts.shape, this.#writable()) ?? null,
+      groups: this.#groups(),
       next: this.#next,
       remedies: this.#remedies,
       nodes: [...this.#parts.times.measured()]
@@ -164,15 +182,44 @@ export class Adapter {
   /** What segments are brought into: nothing unless something was ever chosen. */
   #wanted(): Shape | undefined {
     if (this.#state.shape === undefined || !this.#parts.places.isLoaded) return undefined;
+    return placeableShape(this.#parts.shape, this.#members().length);
+  }
+
+  /** Nodes that are meant to hold fragments, whether or not they answer. */
+  #members(): NodeLink[] {
     const { links, isGone, draining } = this.#parts;
-    const members = [...links.links.keys()].filter((id) => !isGone(id) && !draining.has(id));
-    return placeableShape(this.#parts.shape, members.length);
+    return [...links.links.values()].filter(({ id }) => !isGone(id) && !draining.has(id));
+  }
+
+  /** How many nodes new segments may go to. */
+  #writable(): number {
+    const { links, draining, shape } = this.#parts;
+    return draining.placeable(upNodes(links), shape.parityFragments).length;
+  }
+
+  /** Those that were chosen, as they are with the nodes that there are now. */
+  #groups(): NodeGroups {
+    const { groups } = this.#state;
+    if (groups.length === 0) return groups;
+    const { links, shape } = this.#parts;
+    const members = this.#members();
+    const listed = [...links.links.values()];
+    const key = [listed, members].map((nodes) => nodes.map(({ id, domain }) => `${id} ${domain}`).join());
+    const inputs = [...key, shape.dataFragments, shape.parityFragments].join(';');
+    if (this.#inForce?.inputs !== inputs) {
+      const fitting = placeableShape(shape, members.length);
+      const width = fitting === undefined ? 0 : fitting.dataFragments + fitting.parityFragments;
+      const found = width === 0 ? [] : groupsInForce(groups, listed, members, width);
+      this.#inForce = { inputs, groups: found };
+    }
+    return this.#inForce.groups;
   }
 
   #change(changes: Partial<AvailabilityState>): void {
     const state = { ...this.#state, ...changes };
     this.#parts.save(state);
     this.#state = state;
+    this.#inForce = undefined;
   }
 
   #request(targetUnavailability: number): PlanRequest | undefined {
@@ -185,6 +232,7 @@ export class Adapter {
       isDraining: (nodeId) => draining.has(nodeId),
       classes: places.classes(),
       current: shape,
+      groups: this.#groups(),
       ownShape,
       targetUnavailability,
       ...(policy === undefined ? {} : { policy }),
@@ -212,31 +260,34 @@ export class Adapter {
     if (targetUnavailability === undefined) return;
     const request = this.#request(targetUnavailability);
     if (request === undefined || !isKnown(request)) return;
-    const plan = shapesOnly(planLayouts(request), request);
+    const plan = choiceOrKeep(planLayouts(request), request);
     // Nobody could allow more parity.
     this.#remedies = plan.remedies.filter(({ kind }) => kind !== 'allow-parity');
     const nowMs = this.#platform.clock.monotonicMs();
     const patience = this.#hurried ? { settleMs: 0, quietMs: 0 } : request.policy;
     const decision = decide(this.#memory, plan, nowMs, patience);
-    const { dataFragments, parityFragments } = plan.choice.layout;
-    if (decision.verdict === 'act' && !this.#adopt({ dataFragments, parityFragments })) return;
+    const { dataFragments, parityFragments, groups } = plan.choice.layout;
+    if (decision.verdict === 'act' && !this.#adopt(plan.choice.layout)) return;
     this.#memory = decision.memory;
     this.#hurried = false;
     if (decision.verdict !== 'wait') return;
-    this.#next = { dataFragments, parityFragments, inSeconds: Math.ceil(decision.waitMs / 1000) };
+    const inSeconds = Math.ceil(decision.waitMs / 1000);
+    this.#next = { dataFragments, parityFragments, groups: groups.length, inSeconds };
     this.#planWithin(decision.waitMs);
   }
 
   /** False: it cannot be made durable now. */
-  #adopt(shape: Shape): boolean {
+  #adopt({ dataFragments, parityFragments, groups: chosen }: Layout): boolean {
+    const shape = { dataFragments, parityFragments };
+    const groups = chosen.length < 2 ? [] : [...chosen].sort((a, b) => a[0]! - b[0]!);
     try {
-      this.#change({ shape, changedMs: Math.floor(this.#platform.clock.wallMs()) });
+      this.#change({ shape, groups, changedMs: Math.floor(this.#platform.clock.wallMs()) });
     } catch (error) {
       if (!(error instanceof MetadataUnavailable)) throw error;
       this.#platform.log.warn('layout-not-changed', { why: error.message });
       return false;
     }
-    this.#platform.log.info('layout-changed', { ...shape });
+    this.#platform.log.info('layout-changed', { ...shape, groups: groups.length });
     this.#parts.shape.change(shape);
     this.#converter.wake();
     return true;
@@ -256,9 +307,9 @@ function isKnown({ nodes }: PlanRequest): boolean {
   return nodes.every(({ role, capacityBytes }) => role !== 'member' || capacityBytes > 0);
 }
 
-/** Which nodes share segments is for placement and rebuilding to say: a choice of the present shape is to leave things alone. */
-function shapesOnly(plan: Plan, request: PlanRequest): Plan {
+/** To choose the layout that is in force is to leave it alone: what is still to be brought into it is brought into it anyway. */
+function choiceOrKeep(plan: Plan, request: PlanRequest): Plan {
   const [keep] = plan.candidates;
-  if (keep === undefined || !isSameShape(plan.choice.layout, request.current)) return plan;
+  if (keep === undefined || layoutKey(plan.choice.layout) !== layoutKey(request.current)) return plan;
   return { ...plan, choice: keep };
 }

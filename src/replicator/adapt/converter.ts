@@ -1,16 +1,17 @@
 /**
- * Brings segments into the shape that was chosen for the volume, those with the fewest parity fragments first: where only the parity differs, fragments are added
+ * Brings segments into the layout that was chosen for the volume, those with the fewest parity fragments first: where only the parity differs, fragments are added
  * or dropped (maintenance/parity-change.ts); others, and those that no node takes one more fragment of, are laid out anew in their place
- * (maintenance/segment-relayout.ts). New segments need none of it.
+ * (maintenance/segment-relayout.ts). What lies across the layout's groups has its fragments moved into one. New segments need none of it.
  *
- * Either way protection is never below both. Rebuilding goes first: it does nothing while that is at work, nor to a segment one of whose nodes is away. What lacks
- * only width waits until no node has come or gone for a while: rebuilding makes segments narrower where no spare node is left, and a node that flaps would have
- * them laid out each time it is back. What is done is in the segment table; nothing else is remembered.
+ * Either way protection is never below both. Rebuilding goes first: it does nothing while that is at work, nor to a segment one of whose nodes is away. What has
+ * its parity waits until no node has come or gone for a while: rebuilding makes segments narrower where no spare node is left, and a node that flaps would have
+ * them laid out each time it is back, and moved. What is done is in the segment table; nothing else is remembered.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
 import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
+import type { NodeGroups } from '../../cluster/node-groups.ts';
 import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
-import { extendSegment, placeSegment } from '../../cluster/placement.ts';
+import { extendSegment, type PlacementNode, placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
@@ -23,7 +24,9 @@ import { addParity, dropParity, type ParityOutcome } from '../../maintenance/par
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 import type { Platform } from '../../platform/platform.ts';
+import { moveOne, ROOM_FACTOR } from '../balance/move-segment.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
+import { type GatherMove, planGathering } from './gather-plan.ts';
 
 export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
   readonly links: NodeLinks;
@@ -35,6 +38,10 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly draining: DrainingNodes;
   /** What segments are to be; undefined: as they are. */
   readonly shape: () => Shape | undefined;
+  /** That each segment is to lie within one of. */
+  readonly groups: () => NodeGroups;
+  /** Listed, not gone, and not to be emptied, whether or not they answer now. */
+  readonly members: () => readonly PlacementNode[];
   /** No node has come or gone for a while. */
   readonly isSettled: () => boolean;
   /** Something more urgent is under way. */
@@ -123,12 +130,17 @@ export class Converter {
     return left;
   }
 
-  /** Classes of segments of another shape, those with the least parity first. */
+  /** Classes of segments of another shape, or across groups, those with the least parity first. */
   #others(): PlaceClass[] {
     const shape = this.#parts.shape();
     if (shape === undefined) return [];
+    const groups = this.#parts.groups();
+    const members = groups.length === 0 ? [] : this.#parts.members();
     return [...this.#parts.places.classes()]
-      .filter((place) => !isSameShape(shapeOf(place), shape))
+      .filter(
+        (place) =>
+          !isSameShape(shapeOf(place), shape) || planGathering(place.nodes, members, groups, 0).length > 0,
+      )
       .sort((a, b) => shapeOf(a).parityFragments - shapeOf(b).parityFragments);
   }
 
@@ -163,6 +175,7 @@ export class Converter {
     this.#lacksRoom = false;
     for (const place of this.#due()) {
       if (!this.#fits(shapeOf(place), shape!)) continue;
+      if (isSameShape(shapeOf(place), shape!) && !this.#canGather(place)) continue;
       for (const segmentId of place.segments) {
         if (batch.length === BATCH_SEGMENTS) return batch;
         if (!this.#work.isPostponed(segmentId)) batch.push(segmentId);
@@ -178,30 +191,69 @@ export class Converter {
     return false;
   }
 
+  /** Read and written: what the turn is for. */
+  #movedBytes(record: SegmentRecord, to: Shape): number {
+    if (!isSameShape(record, to)) return reshapedBytes(record, to);
+    const { nodes, fragmentBlocks } = record;
+    return 2 * this.#gathering(nodes, fragmentBlocks).length * fragmentBlocks * BLOCK_BYTES;
+  }
+
+  #canGather({ nodes, blocks, segments }: PlaceClass): boolean {
+    if (this.#gathering(nodes, blocks / segments.size).length > 0) return true;
+    this.#lacksRoom = true;
+    return false;
+  }
+
+  #gathering(nodes: readonly number[], fragmentBlocks: number): GatherMove[] {
+    const members = this.#parts.members().filter(({ id }) => this.#isUp(id));
+    const needBytes = ROOM_FACTOR * storedFragmentBytes(Math.ceil(fragmentBlocks), nodes.length);
+    return planGathering(nodes, members, this.#parts.groups(), needBytes);
+  }
+
   /** False: not now. */
   async #convert(segmentId: number, memory: RepairMemory): Promise<boolean> {
     const { metadata } = this.#parts;
     const before = metadata.segment(segmentId);
     const wanted = this.#parts.shape();
     if (before === undefined || wanted === undefined) return false;
-    const moved = await this.#work.turn(movedBytes(before, wanted));
+    const moved = await this.#work.turn(this.#movedBytes(before, wanted));
     if (moved === undefined) return false;
     return this.#work.claimed(segmentId, async () => {
       // Waiting took a while.
       const record = metadata.segment(segmentId);
       const shape = this.#parts.shape();
       if (record === undefined || record.liveBlocks === 0 || shape === undefined) return false;
-      if (isSameShape(record, shape) || !this.#fits(record, shape)) return false;
-      if (!(await this.#reshape(record, shape, memory))) return false;
+      if (!this.#fits(record, shape)) return false;
+      const isDone = isSameShape(record, shape)
+        ? await this.#gather(record, memory)
+        : await this.#reshape(record, shape, memory);
+      if (!isDone) return false;
       moved();
       this.#work.progress.add(record.dataFragments * record.fragmentBlocks * BLOCK_BYTES);
       return true;
     });
   }
 
-  async #reshape(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
+  #repairParts(memory: RepairMemory): RepairParts {
     const { metadata, calls, sources, claims } = this.#parts;
-    const parts = { platform: this.#platform, metadata, calls, sources, claims, memory };
+    return { platform: this.#platform, metadata, calls, sources, claims, memory };
+  }
+
+  /** Into one group, fragment by fragment. */
+  async #gather(record: SegmentRecord, memory: RepairMemory): Promise<boolean> {
+    const { segmentId } = record;
+    const moves = this.#gathering(record.nodes, record.fragmentBlocks);
+    const nodes = { live: () => upNodes(this.#parts.links), isUp: (nodeId: number) => this.#isUp(nodeId) };
+    for (const move of moves) {
+      const outcome = await moveOne(this.#repairParts(memory), { segmentId, ...move }, nodes);
+      if (outcome === 'damaged') this.#parts.onDamage(record, move.from);
+      if (outcome !== 'moved') return false;
+    }
+    return moves.length > 0;
+  }
+
+  async #reshape(record: SegmentRecord, shape: Shape, memory: RepairMemory): Promise<boolean> {
+    const parts = this.#repairParts(memory);
     if (record.dataFragments === shape.dataFragments) {
       const outcome = await this.#changeParity(parts, record, shape.parityFragments);
       if (outcome !== 'refused') return outcome === 'changed';
@@ -239,6 +291,7 @@ export class Converter {
     return extendSegment(up, {
       ...{ nodes: so.nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
       canTake: (nodeId) => takers.has(nodeId) && !so.refused.has(nodeId),
+      groups: this.#parts.groups(),
     });
   }
 
@@ -249,6 +302,7 @@ export class Converter {
     const layout = placeSegment(draining.placeable(upNodes(links), parityFragments), {
       ...{ dataFragments, parityFragments, rotation: record.segmentId % ROTATIONS },
       fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
+      groups: this.#parts.groups(),
     });
     // Narrower than it is to be, it would have to be laid out once more.
     if (layout === undefined || layout.dataFragments !== dataFragments) return false;
@@ -271,8 +325,8 @@ function isDrop(from: Shape, to: Shape): boolean {
   return from.dataFragments === to.dataFragments && from.parityFragments > to.parityFragments;
 }
 
-/** Read and written: what the turn is for. */
-function movedBytes({ dataFragments, parityFragments, fragmentBlocks }: SegmentRecord, to: Shape): number {
+/** Read and written for another shape. */
+function reshapedBytes({ dataFragments, parityFragments, fragmentBlocks }: SegmentRecord, to: Shape): number {
   if (isDrop({ dataFragments, parityFragments }, to)) return 0;
   const written =
     dataFragments === to.dataFragments

@@ -1,6 +1,7 @@
 /** What the planner is asked for a volume as it runs: its nodes with their measured p, its segments as they lie, and the rules of placement. Pure. */
 import { MAX_NODES, MAX_PARITY } from '../../base/limits.ts';
 import { BLOCK_BYTES } from '../../base/units.ts';
+import type { NodeGroups } from '../../cluster/node-groups.ts';
 import type { NodeLink } from '../../cluster/nodes.ts';
 import type { Shape } from '../../log/segment-layout.ts';
 import type { PlaceClass } from '../heal/segment-places.ts';
@@ -20,6 +21,8 @@ export interface AdaptSources {
   readonly isDraining: (nodeId: number) => boolean;
   readonly classes: Iterable<PlaceClass>;
   readonly current: Shape;
+  /** In force; none: any nodes share segments. */
+  readonly groups: NodeGroups;
   /** As the volume was made: there is never less parity. */
   readonly ownShape: Shape;
   readonly targetUnavailability: number;
@@ -39,7 +42,8 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   const current = placeableShape(sources.current, group.length);
   if (current === undefined) return undefined;
   const { dataFragments: k, parityFragments: m } = sources.ownShape;
-  const maxParity = Math.max(m, writableParity(group.length));
+  // What is in force may be brought to its end where nodes were lost meanwhile.
+  const maxParity = Math.max(m, current.parityFragments, writableParity(group.length));
   const maxDataFragments = Math.max(k, WIDE_DATA_FRAGMENTS);
   const policy = {
     ...DEFAULT_POLICY,
@@ -54,11 +58,10 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   };
   return {
     nodes,
-    classes: classesByShape(sources.classes),
-    // Placement forms the groups. All nodes as one, any of which may share a segment, is what no choice of them is worse than.
-    current: { ...current, groups: [group] },
+    classes: alikeClasses(sources.classes, sources.groups),
+    // Where the layout has no groups, any nodes may share a segment: all of them as one group is what no choice of stripes is worse than.
+    current: { ...current, groups: sources.groups.length > 0 ? sources.groups : [group] },
     policy,
-    grouping: 'one',
   };
 }
 
@@ -67,13 +70,14 @@ function writableParity(nodes: number): number {
   return Math.max(0, Math.min(MAX_PARITY, Math.floor((nodes - 1) / 2)));
 }
 
-/** Segments of a shape are taken to lie on all nodes that any of them lies on. */
-export function classesByShape(places: Iterable<PlaceClass>): SegmentClass[] {
+/** Segments of a shape that lie within the same group, or across groups, are taken to lie on all nodes that any of them lies on. */
+export function alikeClasses(places: Iterable<PlaceClass>, groups: NodeGroups): SegmentClass[] {
   const merged = new Map<string, { nodes: Set<number>; segments: number; dataBytes: number } & Shape>();
   for (const place of places) {
     const { nodes, dataFragments, segments, blocks } = place;
     const parityFragments = nodes.length - dataFragments;
-    const key = `${dataFragments}+${parityFragments}`;
+    const home = groups.findIndex((group) => nodes.every((id) => group.includes(id)));
+    const key = `${dataFragments}+${parityFragments} ${home}`;
     const known = merged.get(key) ?? {
       ...{ dataFragments, parityFragments, nodes: new Set<number>(), segments: 0, dataBytes: 0 },
     };

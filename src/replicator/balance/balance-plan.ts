@@ -6,6 +6,7 @@
  * - Evening out begins when a node is off by more than START of its room or, so that little data in much room spreads too, of what it is meant to hold;
  *   and ends when all are within STOP: writes and deletions in between cause nothing.
  * - No node gets two fragments of a segment, and no domain more of them than the one it comes from had.
+ * - Where the layout has groups, each is a matter of its own: a fragment stays among the nodes of its group.
  * - Sets of nodes that share segments already are preferred, so that moves make few new ones.
  */
 import { BLOCK_BYTES } from '../../base/units.ts';
@@ -44,6 +45,7 @@ export class Uses {
     let mostBytes = 0;
     let largestBytes = 0;
     for (const place of classes) {
+      if (!place.nodes.some((id) => this.#nodes.has(id))) continue;
       const bytes = place.blocks * BLOCK_BYTES;
       mostBytes += bytes;
       largestBytes = Math.max(largestBytes, fragmentBytes(place));

@@ -1,7 +1,7 @@
 /**
  * Moves fragments between nodes, segment by segment: off nodes that are to be emptied; then it brings segments that were written or rebuilt narrow back
- * to the width that the volume means them to have; then it moves fragments of a segment apart that lie where they are likely to be lost together; then from nodes that
- * are fuller than others to emptier ones.
+ * to the width that the volume means them to have; then it moves fragments of a segment apart that lie where they are likely to be lost together; then whole segments from groups
+ * of the layout that are much fuller than others; then fragments from nodes that are fuller than others to emptier ones of their group.
  *
  * It gives way: rebuilding and a change of the layout go first, users have their share of the nodes' time, and no writer waits for it. Evening out and widening
  * wait until no node has come or gone for a while, so that one that flaps causes nothing. What is done is in the segment table; only settings
@@ -12,7 +12,7 @@ import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
-import type { Shape } from '../../log/segment-layout.ts';
+import type { TargetLayout } from '../../log/target-shape.ts';
 import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
@@ -21,6 +21,7 @@ import type { Platform } from '../../platform/platform.ts';
 import { placeableShape } from '../adapt/request.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
 import { type BalanceNode, type EvenMove, planEvenMoves, Uses } from './balance-plan.ts';
+import { type GroupMove, groupExcessBytes, planGroupMoves } from './group-plan.ts';
 import { leaveNodes, type Members, type MoveOutcome, moveOne, needed, relayOut } from './move-segment.ts';
 import { planSpreadMoves, spreadBytes } from './spread-plan.ts';
 
@@ -32,7 +33,7 @@ export interface BalancerParts extends Omit<RepairParts, 'memory' | 'platform' |
   readonly limit: RateLimit;
   readonly draining: DrainingNodes;
   /** What new segments aim for. */
-  readonly shape: Shape;
+  readonly shape: TargetLayout;
   readonly isGone: (nodeId: number) => boolean;
   /** Something more urgent is under way. */
   readonly mustWait: () => boolean;
@@ -70,6 +71,7 @@ export interface BalanceStatus {
 
 type Task =
   | { readonly kind: 'leave' | 'widen'; readonly segmentId: number }
+  | ({ readonly kind: 'regroup' } & GroupMove)
   | ({ readonly kind: 'even' } & EvenMove);
 
 const WORKERS = 2;
@@ -121,6 +123,7 @@ export class Balancer {
       get dataFragments() {
         return shape.dataFragments;
       },
+      groups: () => shape.groups,
     };
     this.#unsubscribe = [
       links.onChange((link) => this.#onLink(link)),
@@ -158,7 +161,8 @@ export class Balancer {
     const { links } = this.#parts;
     const left = this.#drains();
     const leaving = left.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0);
-    const bytesLeft = leaving + this.#widenBytes() + this.#spreadBytes() + this.#evenBytes();
+    const bytesLeft =
+      leaving + this.#widenBytes() + this.#spreadBytes() + this.#groupBytes() + this.#evenBytes();
     const holdsJournal = left.some(({ journal }) => journal);
     const blocked = leaving > 0 || holdsJournal ? this.#blockedBy() : undefined;
     const reason = blocked ?? this.#reason();
@@ -234,6 +238,8 @@ export class Balancer {
     if (narrow.length > 0) return narrow.map((segmentId) => ({ kind: 'widen', segmentId }));
     const apart = this.#spreadMoves();
     if (apart.length > 0) return apart.map((move): Task => ({ kind: 'even', ...move }));
+    const regrouped = this.#groupMoves();
+    if (regrouped.length > 0) return regrouped.map((move): Task => ({ kind: 'regroup', ...move }));
     return this.#evenMoves().map((move): Task => ({ kind: 'even', ...move }));
   }
 
@@ -258,34 +264,59 @@ export class Balancer {
   #spreadMoves(): EvenMove[] {
     if (this.#awayIds().length > 0) return [];
     const isExcluded = (segmentId: number) => this.#work.isPostponed(segmentId);
-    return planSpreadMoves(this.#live(), this.#parts.places.classes(), isExcluded, BATCH_SEGMENTS);
+    const { places, shape } = this.#parts;
+    return planSpreadMoves(this.#live(), places.classes(), isExcluded, BATCH_SEGMENTS, shape.groups);
   }
 
   #spreadBytes(): number {
     return this.#awayIds().length > 0 ? 0 : spreadBytes(this.#live(), this.#parts.places.classes());
   }
 
+  /** Where groups are apart, nothing evens out between them by itself but what is written. */
+  #groupMoves(): GroupMove[] {
+    const { places, shape, hasRoom } = this.#parts;
+    if (shape.groups.length === 0 || this.#awayIds().length > 0 || !hasRoom()) return [];
+    const isExcluded = (segmentId: number) => this.#work.isPostponed(segmentId);
+    return planGroupMoves(this.#live(), shape.groups, [...places.classes()], isExcluded, BATCH_SEGMENTS);
+  }
+
+  #groupBytes(): number {
+    const { places, shape } = this.#parts;
+    if (shape.groups.length === 0 || !places.isLoaded || this.#awayIds().length > 0) return 0;
+    return groupExcessBytes(this.#live(), shape.groups, [...places.classes()]);
+  }
+
   #evenMoves(): EvenMove[] {
     const uses = this.#uses();
-    this.#evening = uses?.isUneven(this.#evening) === true;
-    if (uses === undefined || !this.#evening) return [];
+    this.#evening = uses.some((each) => each.isUneven(this.#evening));
+    if (!this.#evening) return [];
     const classes = [...this.#parts.places.classes()];
-    const moves = planEvenMoves(uses, classes, (id) => this.#work.isPostponed(id), BATCH_SEGMENTS);
+    const moves: EvenMove[] = [];
+    // What lies across groups may have a fragment to move in more than one.
+    const isExcluded = (segmentId: number): boolean =>
+      this.#work.isPostponed(segmentId) || moves.some((move) => move.segmentId === segmentId);
+    for (const each of uses) moves.push(...planEvenMoves(each, classes, isExcluded, BATCH_SEGMENTS));
     this.#isEvenEnough = moves.length === 0 && this.#work.postponedCount === 0;
     if (this.#isEvenEnough) this.#evening = false;
     return moves;
   }
 
   #evenBytes(): number {
-    const uses = this.#isEvenEnough ? undefined : this.#uses();
-    return uses?.isUneven(this.#evening) === true ? uses.excessBytes() : 0;
+    if (this.#isEvenEnough) return 0;
+    return this.#uses()
+      .filter((each) => each.isUneven(this.#evening))
+      .reduce((sum, each) => sum + each.excessBytes(), 0);
   }
 
-  /** undefined: nodes are away that may come back, so what is even cannot be told. */
-  #uses(): Uses | undefined {
-    if (!this.#parts.places.isLoaded || this.#awayIds().length > 0) return undefined;
-    const nodes: BalanceNode[] = this.#live();
-    return nodes.length < 2 ? undefined : new Uses(nodes, this.#parts.places.classes());
+  /** Of each group. None: nodes are away that may come back, so what is even cannot be told. */
+  #uses(): Uses[] {
+    const { places, shape } = this.#parts;
+    if (!places.isLoaded || this.#awayIds().length > 0) return [];
+    const live: BalanceNode[] = this.#live();
+    const { groups } = shape;
+    const sets =
+      groups.length === 0 ? [live] : groups.map((ids) => live.filter(({ id }) => ids.includes(id)));
+    return sets.filter((nodes) => nodes.length >= 2).map((nodes) => new Uses(nodes, places.classes()));
   }
 
   /** Segments with the parity that the volume means them to have, cut into fewer data fragments than its nodes allow. */
@@ -337,10 +368,17 @@ export class Balancer {
     if (task.kind === 'even') return moveOne(parts, task, this.#members);
     const record = needed(parts, task.segmentId);
     const shape = placeableShape(this.#parts.shape, this.#live().length);
-    // Waiting took a while: it may have been dropped, or widened by others.
-    if (record === undefined || shape === undefined || record.dataFragments >= shape.dataFragments)
-      return 'postponed';
+    if (record === undefined || shape === undefined) return 'postponed';
+    if (task.kind === 'regroup') return relayOut(parts, record, this.#membersOf(task.group));
+    // Waiting took a while: it may have been widened by others.
+    if (record.dataFragments >= shape.dataFragments) return 'postponed';
     return relayOut(parts, record, this.#members);
+  }
+
+  /** As if there were no other nodes. */
+  #membersOf(group: readonly number[]): Members {
+    const live = (): BalanceNode[] => this.#live().filter(({ id }) => group.includes(id));
+    return { ...this.#members, live, count: () => group.length };
   }
 
   /** No node has come or gone for a while, or somebody said that they are as they will be. */

@@ -2,6 +2,7 @@
  * The three things that balancing does to a segment: takes what lies on draining nodes off them, moves one fragment, or lays it out as wide as the volume
  * means it to be. What the segment had before is not touched until the record names the new fragments durably. The caller holds its claim.
  */
+import type { NodeGroups } from '../../cluster/node-groups.ts';
 import { type PlacementNode, placeSegment, replaceNodes } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import { copyHolder } from '../../log/fragment-holders.ts';
@@ -27,6 +28,7 @@ export interface Members {
   readonly isDraining: (nodeId: number) => boolean;
   /** What new segments aim for. */
   readonly dataFragments: number;
+  readonly groups: () => NodeGroups;
 }
 
 /** 'damaged': what is to be moved is not what it should be. 'full': nobody has room for it. */
@@ -79,17 +81,17 @@ async function bring(
   return repairFragment(parts, { record, position, bad, targets });
 }
 
-function targetFor(record: SegmentRecord, position: number, { live }: Members): number | undefined {
+function targetFor(record: SegmentRecord, position: number, { live, groups }: Members): number | undefined {
   const needBytes = storedFragmentBytes(record.fragmentBlocks, record.nodes.length);
   const holder = new Set([record.nodes[position]!]);
-  return replaceNodes(record.nodes, holder, live(), needBytes)?.[position];
+  return replaceNodes(record.nodes, holder, live(), needBytes, groups())?.[position];
 }
 
 /** One fragment goes to the node that was planned. */
 export async function moveOne(
   parts: RepairParts,
   { segmentId, from, to }: EvenMove,
-  members: Members,
+  members: Pick<Members, 'live' | 'isUp'>,
 ): Promise<MoveOutcome> {
   const record = needed(parts, segmentId);
   const position = record?.nodes.indexOf(from) ?? -1;
@@ -109,9 +111,9 @@ export async function moveOne(
   return 'moved';
 }
 
-const ROOM_FACTOR = 4;
+export const ROOM_FACTOR = 4;
 
-/** On the nodes that are left, as wide as they allow. */
+/** On the nodes that are left, as wide as they allow, within one of the groups while one of them can take it. */
 export async function relayOut(
   parts: RepairParts,
   record: SegmentRecord,
@@ -129,6 +131,7 @@ export async function relayOut(
   const layout = placeSegment(live, {
     ...{ dataFragments: wanted, parityFragments, rotation: record.segmentId % ROTATIONS },
     fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
+    groups: members.groups(),
   });
   if (layout === undefined || layout.dataFragments !== wanted) return 'full';
   return layOut(parts, record, layout.nodes, members);
@@ -138,7 +141,7 @@ async function layOut(
   parts: RepairParts,
   record: SegmentRecord,
   nodes: readonly number[],
-  { isUp }: Members,
+  { isUp }: Pick<Members, 'isUp'>,
 ): Promise<MoveOutcome> {
   const outcome = await layOutAnew(parts, { record, bad: new Set(away(record, isUp)), nodes });
   return outcome === 'moved' ? 'moved' : 'postponed';

@@ -5,6 +5,7 @@
  *
  * What the segment had before is not touched until the record names the new fragments durably. The caller holds the segment's claim.
  */
+import type { NodeGroups } from '../../cluster/node-groups.ts';
 import {
   extendSegment,
   type PlacementNode,
@@ -36,6 +37,7 @@ export interface HealOptions {
   readonly up: () => PlacementNode[];
   /** A fragment that was read is not what it should be. */
   readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
+  readonly groups: () => NodeGroups;
 }
 
 /** 'postponed': not now. */
@@ -95,6 +97,7 @@ async function withParity(
       extendSegment(options.up(), {
         ...{ nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
         canTake: (nodeId) => live.has(nodeId) && !refused.has(nodeId),
+        groups: options.groups(),
       }),
   });
   const now = parts.metadata.segment(segmentId);
@@ -123,7 +126,7 @@ function targetsFor(record: SegmentRecord, position: number, options: HealOption
   const holder = record.nodes[position]!;
   const needBytes = storedFragmentBytes(record.fragmentBlocks, record.nodes.length);
   // Others that are bad or away are not to be replaced here, but they count for nothing either.
-  const moved = replaceNodes(record.nodes, new Set([holder]), options.live(), needBytes);
+  const moved = replaceNodes(record.nodes, new Set([holder]), options.live(), needBytes, options.groups());
   const other = moved?.[position];
   const targets = other === undefined ? [] : [other];
   return options.isUp(holder) ? [holder, ...targets] : targets;
@@ -155,6 +158,7 @@ function placement(
     dataFragments: Math.max(record.dataFragments, options.dataFragments),
     parityFragments,
     rotation: record.segmentId % ROTATIONS,
+    groups: options.groups(),
     fragmentBytes: (k) => storedFragmentBytes(fragmentBlocksFor(blocks, k), k + parityFragments),
   });
 }

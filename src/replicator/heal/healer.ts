@@ -13,7 +13,7 @@ import { type NodeLink, type NodeLinks, upNodes } from '../../cluster/nodes.ts';
 import type { PlacementNode } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
-import type { Shape } from '../../log/segment-layout.ts';
+import type { TargetLayout } from '../../log/target-shape.ts';
 import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
@@ -31,7 +31,7 @@ export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | '
   /** They get nothing. */
   readonly draining: DrainingNodes;
   /** What new segments aim for. */
-  readonly shape: Shape;
+  readonly shape: TargetLayout;
   /** What no segment is to have less of. */
   readonly leastParity: number;
 }
@@ -286,6 +286,7 @@ export class Healer {
       live: () => this.#placeable(),
       up: () => upNodes(this.#parts.links),
       onDamage: (damaged, nodeId) => this.noteDamage(damaged, nodeId),
+      groups: () => shape.groups,
     });
     return outcome === 'healed';
   }

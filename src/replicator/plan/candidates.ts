@@ -5,6 +5,7 @@
  * newcomers join, the same with newcomers in groups of their own, all made anew, wide enough to rebuild a lost node in time, and the present
  * ones with newcomers added however large they get.
  */
+import { ableGroups, type NodeGroups } from '../../cluster/node-groups.ts';
 import type { Candidate, Layout, LayoutAction, PlanNode, PlanRequest, SegmentClass } from './contract.ts';
 import { formGroups, type GroupSizes } from './groups.ts';
 import {
@@ -49,6 +50,7 @@ export function changeCandidates(request: PlanRequest): Candidate[] {
     const seen = new Set<string>();
     for (const { from, ...sizes } of groupings(request, members.length, dataFragments, parityFragments)) {
       const groups = formGroups(members, from, sizes);
+      if (!areAsSpread(groups, members, dataFragments + parityFragments)) continue;
       const layout = { dataFragments, parityFragments, groups };
       const key = layoutKey(layout);
       if (seen.has(key)) continue;
@@ -67,6 +69,11 @@ export function changeCandidates(request: PlanRequest): Candidate[] {
     }
   }
   return candidates;
+}
+
+/** Whether no group has its segments share domains that all nodes together would not have them share. */
+function areAsSpread(groups: NodeGroups, members: readonly PlanNode[], width: number): boolean {
+  return ableGroups(members, groups, width).length === groups.length;
 }
 
 /** Equal for layouts that are the same, whatever the order of their groups. */
@@ -112,9 +119,6 @@ function groupings(
   dataFragments: number,
   parityFragments: number,
 ): Grouping[] {
-  if (request.grouping === 'one') {
-    return [{ least: members, most: 2 * members - 1, newcomers: 'join', from: [] }];
-  }
   const from = request.current.groups;
   const width = dataFragments + parityFragments;
   const small = { least: width, most: 2 * width - 1 };

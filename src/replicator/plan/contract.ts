@@ -81,8 +81,6 @@ export interface PlanRequest {
   readonly current: Layout;
   readonly policy: PlanPolicy;
   readonly domainUnavailability?: DomainUnavailability;
-  /** 'one': only layouts with all members in one group, for who places segments by a rule of his own: an upper bound of what that gives. */
-  readonly grouping?: 'any' | 'one';
 }
 
 export type LayoutAction = 'keep' | 'migrate' | 'widen' | 'narrow' | 'add-parity' | 'drop-parity';

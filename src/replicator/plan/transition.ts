@@ -9,7 +9,7 @@ import type { Layout, PlanStep, SegmentClass } from './contract.ts';
 import { groupStorableBytes, type NodesById } from './prediction.ts';
 
 /** A group may hold so many times its share of the data before segments are moved to another for balance. */
-const SLACK = 1.25;
+export const SLACK = 1.25;
 const ROUNDING = 1e-9;
 
 interface Traffic {

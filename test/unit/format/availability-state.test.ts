@@ -11,7 +11,14 @@ import { golden } from './golden.ts';
 
 const state: AvailabilityState = {
   ...{ paused: true, targetUnavailability: 1e-5, shape: { dataFragments: 3, parityFragments: 2 } },
-  ...{ limitBytesPerSecond: 50_000_000, changedMs: 1_700_000_000_123 },
+  ...{ limitBytesPerSecond: 50_000_000, changedMs: 1_700_000_000_123, groups: [] },
+};
+const grouped: AvailabilityState = {
+  ...state,
+  groups: [
+    [1, 2, 3, 4, 5],
+    [6, 7, 8, 9, 300],
+  ],
 };
 const times = [
   { nodeId: 1, upMs: 3_600_000.5, downMs: 0, failures: 0, repairs: 0 },
@@ -21,6 +28,8 @@ const times = [
 test('what is asked for and what was seen is read and written as before', () => {
   expect(decodeAvailabilityState(golden('availability-state.v1'))).toEqual(state);
   expect(encodeAvailabilityState(state)).toEqual(golden('availability-state.v1'));
+  expect(decodeAvailabilityState(golden('availability-state.v2'))).toEqual(grouped);
+  expect(encodeAvailabilityState(grouped)).toEqual(golden('availability-state.v2'));
   expect(decodeNodeTimes(golden('node-times.v1'))).toEqual(times);
   expect(encodeNodeTimes(times)).toEqual(golden('node-times.v1'));
 });
@@ -43,6 +52,16 @@ test('other versions, lengths, flags, shapes and numbers are refused', () => {
     changed(encodeAvailabilityState(state), 3, 4),
     changed(encodeAvailabilityState(state), 11, 0xbf),
     encodeAvailabilityState(state).subarray(0, 27),
+    Buffer.concat([encodeAvailabilityState(state), Buffer.alloc(1)]),
+    changed(encodeAvailabilityState(grouped), 0, 1),
+    changed(encodeAvailabilityState(grouped), 0, 3),
+    changed(encodeAvailabilityState(grouped), 28, 9),
+    // One group only, a number left out, a node twice.
+    encodeAvailabilityState({ ...grouped, groups: [[1, 2]] }),
+    changed(encodeAvailabilityState(grouped), 31, 1),
+    changed(encodeAvailabilityState(grouped), 29, 2),
+    encodeAvailabilityState(grouped).subarray(0, 58),
+    encodeAvailabilityState(grouped).subarray(0, 28),
   ]) {
     expect(() => decodeAvailabilityState(bad)).toThrow(FormatError);
   }

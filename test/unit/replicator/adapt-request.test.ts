@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { NodeLink } from '../../../src/cluster/nodes.ts';
-import { adaptRequest, classesByShape, placeableShape } from '../../../src/replicator/adapt/request.ts';
+import { adaptRequest, alikeClasses, placeableShape } from '../../../src/replicator/adapt/request.ts';
 import { planLayouts } from '../../../src/replicator/plan/planner.ts';
 
 const TB = 1e12;
@@ -18,7 +18,7 @@ function volume(nodes: number, targetUnavailability: number, gone: readonly numb
     },
   ];
   return adaptRequest({
-    ...{ nodes: links, classes: places, current: ownShape, ownShape, targetUnavailability },
+    ...{ nodes: links, classes: places, current: ownShape, groups: [], ownShape, targetUnavailability },
     unavailability: () => 0.001,
     isDraining: () => false,
     isGone: (nodeId) => gone.includes(nodeId),
@@ -66,7 +66,7 @@ test.each([
           nodes: ids.filter((_, at) => (at - first + 8) % 8 < 5),
           ...{ dataFragments: 4, segments: new Set([first]), blocks },
         })),
-        ...{ current: { dataFragments: 4, parityFragments: 1 }, targetUnavailability: 1e-6 },
+        ...{ current: { dataFragments: 4, parityFragments: 1 }, groups: [], targetUnavailability: 1e-6 },
         ownShape: { dataFragments: 4, parityFragments: 1 },
         unavailability: () => 0.001,
         isDraining: () => false,
@@ -96,7 +96,9 @@ test('segments of one shape are taken together', () => {
     ...{ nodes, dataFragments, blocks },
     segments: new Set([blocks]),
   });
-  expect(classesByShape([place([1, 2, 3], 2, 10), place([2, 3, 4], 2, 20), place([1, 2, 3], 1, 5)])).toEqual([
+  expect(
+    alikeClasses([place([1, 2, 3], 2, 10), place([2, 3, 4], 2, 20), place([1, 2, 3], 1, 5)], []),
+  ).toEqual([
     {
       nodes: [1, 2, 3, 4],
       dataFragments: 2,
