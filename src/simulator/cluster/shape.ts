@@ -40,6 +40,8 @@ export interface ShapeLimits {
   readonly layoutSettleMs?: number;
   /** One of them: where room is worth little, nothing is laid out anew if adding or dropping parity does. */
   readonly spaceWeights?: readonly (number | undefined)[];
+  /** Of what the planner may choose. */
+  readonly layoutLimits?: Partial<PlanPolicy>;
 }
 
 const REQUEST_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
@@ -57,8 +59,9 @@ function drawScarceParity(dice: Dice, nodes: number): number {
 
 function drawLayoutPolicy(
   dice: Dice,
-  { layoutSettleMs, spaceWeights }: ShapeLimits,
+  { layoutSettleMs, spaceWeights, layoutLimits }: ShapeLimits,
 ): Partial<PlanPolicy> | undefined {
+  if (layoutLimits !== undefined) return layoutLimits;
   if (layoutSettleMs !== undefined) return { settleMs: layoutSettleMs, quietMs: 2 * layoutSettleMs };
   const spaceWeight = spaceWeights === undefined ? undefined : dice.pick(spaceWeights);
   return spaceWeight === undefined ? undefined : { spaceWeight };

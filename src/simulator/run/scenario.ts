@@ -45,6 +45,9 @@ const ROT_FAULTS: FaultWeights = { rot: 4, 'lost-writes': 2, 'misdirected-writes
 /** Short enough for a few absences and a few changes of the layout in one phase. */
 const FLAP_TIMES = { graceMs: 400, layoutSettleMs: 2_000 };
 
+/** What all nodes as one group give, what groups of them do, and what nothing does. */
+const GROUPING_TARGETS = [1e-2, 4e-5, 2e-5, 1.2e-5, 1e-6, 0];
+
 const usual = {
   shape: {},
   faultIntervalMs: 1_200,
@@ -256,6 +259,20 @@ export const scenarios: readonly Scenario[] = [
     faultIntervalMs: 1_500,
     allowed: { beyondParity: false, fullDisks: true },
     workloads: (dice) => [...standardMix(dice), new HotWorkload()],
+  },
+  {
+    ...usual,
+    name: 'groups',
+    about:
+      'an owner whose wishes divide the nodes into groups, and nodes that join and are rebuilt: segments end up within one group each',
+    shape: {
+      ...{ minNodes: 8, maxNodes: 10, spareNodes: 5, lateNodes: 1, graceMs: 400 },
+      // Stripes of two to four, and no other way to more availability than groups.
+      ...{ parityFragments: 1, layoutLimits: { maxParity: 1, maxDataFragments: 3 } },
+    },
+    faults: { crash: 5, power: 2, freeze: 1, cut: 1, rot: 1, 'take-over': 0.5 },
+    faultIntervalMs: 1_500,
+    workloads: (dice) => [...standardMix(dice), new OwnerWorkload(GROUPING_TARGETS)],
   },
 ];
 
