@@ -1,14 +1,14 @@
 /** `tartan plan`: which layouts the volume could have, and which it should. Nothing is changed. */
 import { type Command, Option } from 'commander';
-import { MIB } from '../../base/units.ts';
-import type { PlanEvent } from '../../replicator/plan/contract.ts';
+import type { PlanEvent, PlanRequest } from '../../replicator/plan/contract.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import { joining, planRequest } from '../plan/plan-request.ts';
+import { joining, supposing } from '../plan/plan-request.ts';
 import { formatAvailability, planText } from '../plan/plan-text.ts';
+import type { PlanningFacts } from '../supervisor/control-messages.ts';
+import { withMount } from './mount-call.ts';
 import { parseNodeId } from './node-target.ts';
 import { parseCount, parsePercent, parseRate } from './numbers.ts';
-import { gatherStatus } from './status.ts';
-import { addJsonOption, addVolumeOptions, type VolumeOptions } from './volume-options.ts';
+import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
 const MAX_NODES_JOINING = 1000;
 const DEFAULT_TARGET_UNAVAILABILITY = 1e-4;
@@ -18,7 +18,7 @@ interface PlanOptions extends VolumeOptions {
   readonly leave?: number;
   readonly target?: number;
   readonly away?: number;
-  readonly rate: number;
+  readonly rate?: number;
 }
 
 export function addPlanCommand(program: Command): void {
@@ -42,28 +42,37 @@ export function addPlanCommand(program: Command): void {
       ).argParser(parsePercent('--away')),
     )
     .addOption(
-      new Option('--rate <size>', 'bytes per second that moving data may take')
-        .argParser(parseRate)
-        .default(100 * MIB, '100M'),
+      new Option(
+        '--rate <size>',
+        'bytes per second that moving data may take (default: as the nodes were seen to carry)',
+      ).argParser(parseRate),
     );
   addJsonOption(addVolumeOptions(command)).action(async (options: PlanOptions) => {
-    const report = await gatherStatus(options);
-    if (report.capacity.totalBytes === 0) {
-      throw new CommandFailure(exitCodes.unavailable, 'the volume does not run; start it first: tartan up');
+    const { layout } = existingVolume(options);
+    const facts = await withMount(layout, (call) => call<PlanningFacts | null>({ command: 'plan' }));
+    if (facts === null || facts.nodes.some(({ capacityBytes }) => capacityBytes === 0)) {
+      throw new CommandFailure(
+        exitCodes.unavailable,
+        'too few nodes answer to plan anything; see `tartan status`',
+      );
     }
-    const { away } = options;
+    const { wantedUnavailability, domainUnavailability, ...asked } = facts;
+    const { away, rate } = options;
     const targetUnavailability =
       options.target === undefined
-        ? (report.availability.targetUnavailability ?? DEFAULT_TARGET_UNAVAILABILITY)
+        ? (wantedUnavailability ?? DEFAULT_TARGET_UNAVAILABILITY)
         : 1 - options.target;
     if (targetUnavailability <= 0 || (away !== undefined && (away <= 0 || away >= 1))) {
       throw new CommandFailure(exitCodes.usage, 'nothing is available or away all of the time or never');
     }
-    const request = planRequest(report, {
-      targetUnavailability,
-      ...(away === undefined ? {} : { nodeUnavailability: away }),
-      bytesPerSecond: options.rate,
-    });
+    const request = supposing(
+      { ...asked, domainUnavailability: new Map(domainUnavailability) },
+      {
+        targetUnavailability,
+        ...(away === undefined ? {} : { nodeUnavailability: away }),
+        ...(rate === undefined ? {} : { bytesPerSecond: rate }),
+      },
+    );
     const { planLayouts } = await import('../../replicator/plan/planner.ts');
     const plan = planLayouts(
       request,
@@ -90,7 +99,7 @@ export function addPlanCommand(program: Command): void {
 function eventOf(
   { join, leave }: PlanOptions,
   ids: readonly number[],
-  request: Parameters<typeof joining>[0],
+  request: PlanRequest,
 ): PlanEvent | undefined {
   if (join !== undefined && leave !== undefined) {
     throw new CommandFailure(exitCodes.usage, 'one change at a time: --join or --leave');

@@ -5,7 +5,7 @@ import type { ReleaseObstacle } from '../../replicator/balance/node-release.ts';
 import type { ScrubStatus } from '../../replicator/scrub/scrubber.ts';
 import type { BalanceReport, CopiesReport, HealReport, Upkeep } from '../../replicator/upkeep.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import type { UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
+import type { PlanningFacts, UpkeepAction, UpkeepJob } from '../supervisor/control-messages.ts';
 import { formatSize } from '../volume/sizes.ts';
 
 /** Most milliseconds that the settings hold. */
@@ -30,6 +30,17 @@ export async function controlUpkeep(
   if (job === 'balance') return upkeep.balance();
   if (job === 'copies') return upkeep.copies();
   return job === 'heal' ? upkeep.heal() : upkeep.scrub();
+}
+
+export function planningFacts(adapter: Adapter): PlanningFacts | null {
+  const { targetUnavailability: wantedUnavailability } = adapter.report();
+  const request = adapter.planRequest();
+  if (request === undefined) return null;
+  return {
+    ...request,
+    domainUnavailability: [...(request.domainUnavailability ?? [])],
+    wantedUnavailability,
+  };
 }
 
 function controlHealing(upkeep: Upkeep, action: UpkeepAction): void {

@@ -1,59 +1,34 @@
-/**
- * What the planner is asked, from a volume's status: pure. How often nodes are away is what the volume measured, unless the caller states it.
- */
-
-import { BLOCK_BYTES } from '../../base/units.ts';
-import { FULL_SEGMENT_BLOCKS } from '../../log/segment-layout.ts';
-import { placeableShape } from '../../replicator/adapt/request.ts';
-import type { PlanEvent, PlanNode, PlanRequest } from '../../replicator/plan/contract.ts';
-import { DEFAULT_POLICY } from '../../replicator/plan/policy.ts';
-import type { StatusReport } from '../status/status-report.ts';
+/** What the planner is asked by people: what the mount asks it itself, with what they suppose instead of what is. Pure. */
+import { NO_DOMAIN_FAILS } from '../../replicator/model/failures.ts';
+import type { PlanEvent, PlanRequest } from '../../replicator/plan/contract.ts';
 
 const MS_PER_SECOND = 1000;
-/** Of a node that nobody has seen. */
-const DEFAULT_UNAVAILABILITY = 0.001;
 
 export interface PlanAssumptions {
   /** Share of time that the volume's data may be unavailable, 0..1. */
   readonly targetUnavailability: number;
   /** Share of time that each node is away, 0..1; undefined: as measured. */
   readonly nodeUnavailability?: number;
-  readonly bytesPerSecond: number;
+  /** That moving data may take; undefined: as measured. */
+  readonly bytesPerSecond?: number;
 }
 
 /** What the volume would look like without the event. */
-export function planRequest(report: StatusReport, assumed: PlanAssumptions): PlanRequest {
-  const nodes = report.nodes.map(
-    ({ id, domain, usedBytes, capacityBytes, unavailability }): PlanNode => ({
-      id,
-      domain: domain ?? String(id),
-      capacityBytes,
-      freeBytes: Math.max(0, capacityBytes - usedBytes),
-      unavailability: assumed.nodeUnavailability ?? unavailability ?? DEFAULT_UNAVAILABILITY,
-      role: 'member',
-    }),
-  );
-  const { data, parity } = report.redundancy;
-  const chosen = { dataFragments: data, parityFragments: parity };
-  // Segments are narrower than they are meant to be where nodes are lacking; with fewer than that nothing is written at all.
-  const { dataFragments, parityFragments } = placeableShape(chosen, nodes.length) ?? {
-    dataFragments: nodes.length,
-    parityFragments: 0,
-  };
-  const ids = nodes.map(({ id }) => id);
-  const dataBytes = report.capacity.usedBytes;
-  const segments = Math.ceil(dataBytes / (FULL_SEGMENT_BLOCKS * BLOCK_BYTES));
-  const bytesPerMs = assumed.bytesPerSecond / MS_PER_SECOND;
+export function supposing(request: PlanRequest, assumed: PlanAssumptions): PlanRequest {
+  const { targetUnavailability, nodeUnavailability, bytesPerSecond } = assumed;
+  const rate = bytesPerSecond === undefined ? undefined : bytesPerSecond / MS_PER_SECOND;
   return {
-    nodes,
-    classes: [{ nodes: ids, dataFragments, parityFragments, segments, dataBytes }],
-    current: { dataFragments, parityFragments, groups: [ids] },
+    ...request,
+    ...(nodeUnavailability === undefined
+      ? {}
+      : {
+          nodes: request.nodes.map((node) => ({ ...node, unavailability: nodeUnavailability })),
+          domainUnavailability: NO_DOMAIN_FAILS,
+        }),
     policy: {
-      ...DEFAULT_POLICY,
-      minParity: Math.min(DEFAULT_POLICY.minParity, parityFragments),
-      targetUnavailability: assumed.targetUnavailability,
-      backgroundBytesPerMs: bytesPerMs,
-      rebuildBytesPerMs: bytesPerMs,
+      ...request.policy,
+      targetUnavailability,
+      ...(rate === undefined ? {} : { backgroundBytesPerMs: rate, rebuildBytesPerMs: rate }),
     },
   };
 }

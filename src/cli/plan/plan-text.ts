@@ -1,5 +1,5 @@
 /** A plan as people read it: one line a layout, the choice marked, and what would help where nothing does. */
-import type { Candidate, Plan, Remedy } from '../../replicator/plan/contract.ts';
+import type { Candidate, Layout, Plan, Remedy } from '../../replicator/plan/contract.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
 
@@ -24,6 +24,11 @@ function shape({ layout }: Candidate): string {
   const nodes = groups.reduce((sum, group) => sum + group.length, 0);
   const over = groups.length === 1 ? `${nodes} nodes` : `${nodes} nodes in ${groups.length} groups`;
   return `${dataFragments}+${parityFragments} over ${over}`;
+}
+
+/** One group a part: which nodes share segments with each other. */
+export function groupsText(groups: Layout['groups']): string {
+  return groups.map((group) => group.join(' ')).join(' | ');
 }
 
 export function planText(plan: Plan): string {
@@ -53,7 +58,11 @@ export function planText(plan: Plan): string {
     rows,
   );
   const more = plan.candidates.length - shown.length;
-  return [table, ...(more > 0 ? [`and ${more} more that cost more`] : []), '', verdict(plan)].join('\n');
+  const { groups } = plan.choice.layout;
+  const nodes = groups.length > 1 ? [`Its groups of nodes: ${groupsText(groups)}`] : [];
+  return [table, ...(more > 0 ? [`and ${more} more that cost more`] : []), '', verdict(plan), ...nodes].join(
+    '\n',
+  );
 }
 
 function verdict(plan: Plan): string {

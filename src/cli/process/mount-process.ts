@@ -18,7 +18,7 @@ import { CheckSession } from '../mount/check-session.ts';
 import { explainFile } from '../mount/explain-file.ts';
 import { mountFailure } from '../mount/mount-failure.ts';
 import { type MountParts, mountStatistics } from '../mount/mount-statistics.ts';
-import { controlUpkeep } from '../mount/upkeep-control.ts';
+import { controlUpkeep, planningFacts } from '../mount/upkeep-control.ts';
 import type {
   CheckReport,
   CheckSettings,
@@ -229,6 +229,8 @@ async function answerCommand(
       return unmountOnCommand(command.lazy, parts, mount, close);
     case 'upkeep':
       return controlUpkeep(parts.upkeep, command.job, command.action);
+    case 'plan':
+      return planningFacts(parts.upkeep.adapter);
     case 'check-start':
       return checks.start(command.settings);
     case 'check-poll':

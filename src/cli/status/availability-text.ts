@@ -1,6 +1,7 @@
 /** What the replicator says to people about the availability that is asked for. Pure. */
+import type { Shape } from '../../log/segment-layout.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
-import { formatAvailability, remedyText } from '../plan/plan-text.ts';
+import { formatAvailability, groupsText, remedyText } from '../plan/plan-text.ts';
 import { formatSize } from '../volume/sizes.ts';
 import { durationText, rateText } from './upkeep-text.ts';
 
@@ -15,8 +16,9 @@ export function outlookText(report: Outlook): string {
   const parts = [predicted === null ? 'not known' : `${formatAvailability(predicted)} predicted`];
   parts.push(target === null ? 'no target' : `target ${formatAvailability(target)}`);
   if (next !== null) {
-    const { dataFragments, parityFragments, inSeconds } = next;
-    parts.push(`${dataFragments}+${parityFragments} in ${durationText(inSeconds)} if that stays the best`);
+    const { inSeconds, groups } = next;
+    const layout = `${shapeText(next)}${groups > 1 ? ` in ${groups} groups of nodes` : ''}`;
+    parts.push(`${layout} in ${durationText(inSeconds)} if that stays the best`);
   }
   if (remedies.length > 0)
     parts.push(`no layout meets it; what would: ${remedies.map(remedyText).join('; or ')}`);
@@ -24,9 +26,9 @@ export function outlookText(report: Outlook): string {
 }
 
 export function availabilityText(report: AvailabilityReport): string {
-  const { layout, state, segmentsLeft, leftBytes, limitBytesPerSecond } = report;
+  const { state, segmentsLeft, leftBytes, limitBytesPerSecond, groups } = report;
   const parts = [`availability: ${outlookText(report)}`];
-  parts.push(`new segments are ${layout.dataFragments}+${layout.parityFragments}`);
+  parts.push(writtenText(report));
   if (segmentsLeft > 0) {
     const left = `${segmentsLeft} older ones to be laid out anew, ${formatSize(leftBytes)}`;
     parts.push(`${left}: ${stuckText(state)}${state === 'running' ? `, ${rateText(report)}` : ''}`);
@@ -34,12 +36,22 @@ export function availabilityText(report: AvailabilityReport): string {
   if (report.paused && segmentsLeft === 0) parts.push('paused');
   if (limitBytesPerSecond > 0) parts.push(`at most ${formatSize(limitBytesPerSecond)}/s`);
   const lines = [parts.join('; ')];
+  if (groups.length > 0) lines.push(`  each segment lies within one group of nodes: ${groupsText(groups)}`);
   for (const { id, unavailability, low, high } of report.nodes) {
     const range = `${awayText(low)} to ${awayText(high)}`;
     lines.push(`  node ${id}: away ${awayText(unavailability)} of the time (80% sure of ${range})`);
   }
   return lines.join('\n');
 }
+
+function writtenText({ layout, written }: Pick<AvailabilityReport, 'layout' | 'written'>): string {
+  if (written === null) return `too few nodes for new segments, which are to be ${shapeText(layout)}`;
+  const isNarrower = written.dataFragments < layout.dataFragments;
+  return `new segments are ${shapeText(written)}${isNarrower ? `, ${shapeText(layout)} with more nodes` : ''}`;
+}
+
+const shapeText = ({ dataFragments, parityFragments }: Shape): string =>
+  `${dataFragments}+${parityFragments}`;
 
 /** A share of time, in percent. */
 export function awayText(share: number): string {

@@ -58,6 +58,10 @@ export interface StatusReport {
     readonly targetUnavailability: number | null;
     /** As the model predicts it; null: too few nodes, or nobody tells. */
     readonly predictedUnavailability: number | null;
+    /** Of new segments with the nodes that answer; null: too few, or nobody tells. */
+    readonly written: AvailabilityReport['written'];
+    /** Node ids by group that segments are kept within; none: any nodes share segments. */
+    readonly groups: AvailabilityReport['groups'];
     readonly next: AvailabilityReport['next'];
     readonly remedies: AvailabilityReport['remedies'];
   };
@@ -174,10 +178,13 @@ export function statusReport(
 }
 
 function availabilityReport(statistics: MountStatistics | undefined): StatusReport['availability'] {
-  const { targetUnavailability, predictedUnavailability, next, remedies } = statistics?.availability ?? {};
+  const { targetUnavailability, predictedUnavailability, written, groups, next, remedies } =
+    statistics?.availability ?? {};
   return {
     targetUnavailability: targetUnavailability ?? null,
     predictedUnavailability: predictedUnavailability ?? null,
+    written: written ?? null,
+    groups: groups ?? [],
     next: next ?? null,
     remedies: remedies ?? [],
   };

@@ -1,4 +1,5 @@
 /** The status report for people. Pure. */
+import { groupsText } from '../plan/plan-text.ts';
 import type { WorkFacts } from '../supervisor/control-messages.ts';
 import { formatTable } from '../terminal/table.ts';
 import { formatSize } from '../volume/sizes.ts';
@@ -12,7 +13,7 @@ function percent(part: number, whole: number): string {
 }
 
 export function statusText(report: StatusReport): string {
-  const { redundancy, capacity, manager } = report;
+  const { capacity, manager } = report;
   const lines = [
     `${report.volume}: ${report.health} - ${report.reason}`,
     `next: ${report.next}`,
@@ -21,7 +22,9 @@ export function statusText(report: StatusReport): string {
     '',
   ];
   for (const mount of report.mounts) lines.push(`mounted     ${mount.path} (process ${mount.pid})`);
-  lines.push(`redundancy  ${redundancy.data}+${redundancy.parity}${repairText(report)}`);
+  lines.push(`redundancy  ${redundancyText(report)}${repairText(report)}`);
+  const { groups } = report.availability;
+  if (groups.length > 0) lines.push(`groups      ${groupsText(groups)} (each segment lies within one)`);
   if (capacity.totalBytes > 0) {
     const { usedBytes, totalBytes, availableBytes } = capacity;
     lines.push(
@@ -45,6 +48,11 @@ export function statusText(report: StatusReport): string {
     for (const replica of manager.replicas) lines.push(`  replica   ${replicaText(replica)}`);
   }
   return lines.join('\n');
+}
+
+function redundancyText({ redundancy: { data, parity }, availability: { written } }: StatusReport): string {
+  const narrower = written !== null && written.dataFragments < data;
+  return `${data}+${parity}${narrower ? `, written as ${written.dataFragments}+${parity} with the nodes that answer` : ''}`;
 }
 
 function cleaningText({ cleaning }: StatusReport): string {

@@ -10,6 +10,7 @@ import type { JournalReport } from '../../metadata/journal-report.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import type { DrainReport } from '../../replicator/balance/balancer.ts';
 import type { CopyStatus, SegmentCopies } from '../../replicator/copies/copy-report.ts';
+import type { PlanRequest } from '../../replicator/plan/contract.ts';
 import type { ExitCode } from '../failure.ts';
 import type { Frontend } from '../volume/volume-file.ts';
 
@@ -30,6 +31,8 @@ export type MountRequest =
   | { readonly command: 'facts' }
   | { readonly command: 'explain'; readonly inode: number }
   | { readonly command: 'unmount'; readonly lazy: boolean }
+  /** What the planner is asked for the volume as it is: PlanningFacts, or null where too few nodes are left. */
+  | { readonly command: 'plan' }
   | { readonly command: 'check-start'; readonly settings: CheckSettings }
   | { readonly command: 'check-poll' }
   | { readonly command: 'check-cancel' }
@@ -52,6 +55,13 @@ export type UpkeepAction =
   | { readonly kind: 'every'; readonly seconds: number }
   /** Of availability: share of time that the data may be unavailable; 0: whatever it is. */
   | { readonly kind: 'target'; readonly unavailability: number };
+
+/** As the planner has it, with a list instead of a map. */
+export interface PlanningFacts extends Omit<PlanRequest, 'domainUnavailability'> {
+  readonly domainUnavailability: readonly (readonly [domain: string, unavailability: number])[];
+  /** null: nobody asked for anything. */
+  readonly wantedUnavailability: number | null;
+}
 
 /** When fragments are copied. */
 export type CopyConditions = Pick<CopySettings, 'windowSeconds' | 'readsPerDay' | 'busyBytesPerSecond'>;

@@ -179,6 +179,11 @@ export class Adapter {
     };
   }
 
+  /** What the planner is asked; undefined: too few nodes are left. */
+  planRequest(): PlanRequest | undefined {
+    return this.#request(this.#state.targetUnavailability ?? SOME_TARGET);
+  }
+
   /** What segments are brought into: nothing unless something was ever chosen. */
   #wanted(): Shape | undefined {
     if (this.#state.shape === undefined || !this.#parts.places.isLoaded) return undefined;

@@ -1,25 +1,39 @@
 import { expect, test } from 'vitest';
-import { joining, planRequest } from '../../../src/cli/plan/plan-request.ts';
+import { joining, supposing } from '../../../src/cli/plan/plan-request.ts';
 import { formatAvailability, planText } from '../../../src/cli/plan/plan-text.ts';
-import type { StatusReport } from '../../../src/cli/status/status-report.ts';
+import type { NodeLink } from '../../../src/cluster/nodes.ts';
+import { adaptRequest } from '../../../src/replicator/adapt/request.ts';
 import { planLayouts } from '../../../src/replicator/plan/planner.ts';
 
 const GIB = 2 ** 30;
 
-function request(target: number, nodes = 5, redundancy = { data: 4, parity: 1 }) {
-  const report = {
-    nodes: Array.from({ length: nodes }, (_, index) => ({
-      id: index + 1,
-      usedBytes: GIB,
-      capacityBytes: 100 * GIB,
-    })),
-    redundancy,
-    capacity: { usedBytes: 4 * GIB },
-  } as unknown as StatusReport;
-  return planRequest(report, {
-    targetUnavailability: 1 - target,
-    nodeUnavailability: 0.001,
-    bytesPerSecond: 100e6,
+function request(
+  target: number,
+  nodes = 5,
+  current = { dataFragments: 4, parityFragments: 1 },
+  ownShape = current,
+) {
+  const links = Array.from({ length: nodes }, (_, index) => {
+    const id = index + 1;
+    return { id, domain: `${id}`, capacityBytes: 100 * GIB, freeBytes: 99 * GIB } as NodeLink;
+  });
+  const { dataFragments, parityFragments } = current;
+  const width = Math.min(dataFragments + parityFragments, nodes);
+  const asked = adaptRequest({
+    ...{ nodes: links, current, groups: [], ownShape, targetUnavailability: 0.5 },
+    unavailability: () => 0.1,
+    isGone: () => false,
+    isDraining: () => false,
+    classes: [
+      {
+        nodes: links.slice(0, width).map(({ id }) => id),
+        dataFragments: width - parityFragments,
+        ...{ segments: new Set([1, 2]), blocks: GIB / 4096 },
+      },
+    ],
+  })!;
+  return supposing(asked, {
+    ...{ targetUnavailability: 1 - target, nodeUnavailability: 0.001, bytesPerSecond: 100e6 },
   });
 }
 
@@ -32,8 +46,10 @@ test('the volume of the first five minutes is left as it is', () => {
 });
 
 test('a layout wider than there are nodes, as after one was removed, is planned as what is written under it', () => {
-  expect(planText(planLayouts(request(0.999999, 5, { data: 4, parity: 2 })))).toContain('3+2 over 5 nodes');
-  expect(request(0.9999, 5, { data: 4, parity: 2 }).current).toMatchObject({
+  expect(planText(planLayouts(request(0.999999, 5, { dataFragments: 4, parityFragments: 2 })))).toContain(
+    '3+2 over 5 nodes',
+  );
+  expect(request(0.9999, 5, { dataFragments: 4, parityFragments: 2 }).current).toMatchObject({
     dataFragments: 3,
     parityFragments: 2,
   });
@@ -69,4 +85,13 @@ test.each([
   [0, '100%'],
 ])('an unavailability of %d reads as %s', (unavailability, text) => {
   expect(formatAvailability(unavailability)).toBe(text);
+});
+
+test('a layout of several groups says which nodes they are', () => {
+  const plan = planLayouts(request(0.999987, 8, { dataFragments: 2, parityFragments: 1 }));
+  const choice = plan.candidates.find(({ layout }) => layout.groups.length === 2)!;
+  const text = planText({ ...plan, choice });
+  const [, groups] = /groups of nodes: (.*)$/m.exec(text) ?? [];
+  expect(groups?.split(' | ').map((group) => group.split(' ').length)).toEqual([4, 4]);
+  expect(text).toContain('over 8 nodes in 2 groups');
 });

@@ -59,6 +59,8 @@ const statistics: MountStatistics = {
       limitBytesPerSecond: 0,
       segmentsKnown: true,
       layout: { dataFragments: 4, parityFragments: 1 },
+      written: { dataFragments: 4, parityFragments: 1 },
+      groups: [],
       next: null,
     },
     ...{ targetUnavailability: 1e-4, predictedUnavailability: 1e-5, remedies: [] },
@@ -234,6 +236,8 @@ describe('the JSON', () => {
       availability: {
         targetUnavailability: 1e-4,
         predictedUnavailability: 1e-5,
+        written: { dataFragments: 4, parityFragments: 1 },
+        groups: [],
         next: null,
         remedies: [],
       },
