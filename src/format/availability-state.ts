@@ -1,6 +1,6 @@
 /**
- * What the adaptive replicator remembers over restarts: what the owner asks for and which layout was chosen for it, and what was seen of each node's
- * times up and down. Values of `plain` records of the metadata. Byte tables: docs/format/availability-state.md.
+ * What the adaptive replicator remembers over restarts: what the owner asks for and which layout was chosen for it, what was seen of the times up and down
+ * of each node and of each failure domain, and how much the nodes were seen to carry. Values of `plain` records of the metadata. Byte tables: docs/format/availability-state.md.
  */
 import { MAX_NODES, MAX_PARITY } from '../base/limits.ts';
 import { must, mustBeZero, readSafe, writeSafe } from './fields.ts';
@@ -21,12 +21,19 @@ export interface AvailabilityState {
 }
 
 /** Weighted, as src/replicator/model/measured.ts has them. */
-export interface NodeTimesEntry {
-  readonly nodeId: number;
+interface Times {
   readonly upMs: number;
   readonly downMs: number;
   readonly failures: number;
   readonly repairs: number;
+}
+
+export interface NodeTimesEntry extends Times {
+  readonly nodeId: number;
+}
+
+export interface DomainTimesEntry extends Times {
+  readonly domain: string;
 }
 
 const VERSION = 1;
@@ -36,6 +43,8 @@ const STATE_BYTES = 28;
 const GROUPED_NODE_BYTES = 3;
 const TIMES_BYTES = 4;
 const ENTRY_BYTES = 34;
+const MAX_LABEL_BYTES = 63;
+const RATE_BYTES = 12;
 const PAUSED = 1;
 
 export function encodeAvailabilityState(state: AvailabilityState): Buffer {
@@ -104,14 +113,28 @@ export function encodeNodeTimes(entries: readonly NodeTimesEntry[]): Buffer {
   const bytes = Buffer.alloc(TIMES_BYTES + ENTRY_BYTES * entries.length);
   bytes[0] = VERSION;
   bytes[1] = entries.length;
-  entries.forEach(({ nodeId, upMs, downMs, failures, repairs }, index) => {
+  entries.forEach(({ nodeId, ...times }, index) => {
     const at = TIMES_BYTES + ENTRY_BYTES * index;
     bytes.writeUInt16LE(nodeId, at);
-    for (const [place, value] of [upMs, downMs, failures, repairs].entries()) {
-      bytes.writeDoubleLE(value, at + 2 + 8 * place);
-    }
+    writeTimes(bytes, times, at + 2);
   });
   return bytes;
+}
+
+function writeTimes(bytes: Buffer, { upMs, downMs, failures, repairs }: Times, at: number): void {
+  for (const [place, value] of [upMs, downMs, failures, repairs].entries()) {
+    bytes.writeDoubleLE(value, at + 8 * place);
+  }
+}
+
+function readTimes(bytes: Buffer, at: number): Times {
+  const [upMs, downMs, failures, repairs] = [0, 1, 2, 3].map((place) =>
+    bytes.readDoubleLE(at + 8 * place),
+  ) as [number, number, number, number];
+  for (const value of [upMs, downMs, failures, repairs]) {
+    must(Number.isFinite(value) && value >= 0, 'times up and down');
+  }
+  return { upMs, downMs, failures, repairs };
 }
 
 /** Throws FormatError. */
@@ -126,12 +149,58 @@ export function decodeNodeTimes(bytes: Buffer): NodeTimesEntry[] {
   );
   return Array.from({ length: count }, (_, index) => {
     const at = TIMES_BYTES + ENTRY_BYTES * index;
-    const [upMs, downMs, failures, repairs] = [0, 1, 2, 3].map((place) =>
-      bytes.readDoubleLE(at + 2 + 8 * place),
-    ) as [number, number, number, number];
-    for (const value of [upMs, downMs, failures, repairs]) {
-      must(Number.isFinite(value) && value >= 0, 'times of a node');
-    }
-    return { nodeId: bytes.readUInt16LE(at), upMs, downMs, failures, repairs };
+    return { nodeId: bytes.readUInt16LE(at), ...readTimes(bytes, at + 2) };
   });
+}
+
+export function encodeDomainTimes(entries: readonly DomainTimesEntry[]): Buffer {
+  const parts = entries.map(({ domain, ...times }) => {
+    const label = Buffer.from(domain, 'latin1');
+    const part = Buffer.alloc(1 + label.length + TIMES_LENGTH);
+    part[0] = label.length;
+    label.copy(part, 1);
+    writeTimes(part, times, 1 + label.length);
+    return part;
+  });
+  return Buffer.concat([Buffer.from([VERSION, entries.length, 0, 0]), ...parts]);
+}
+
+const TIMES_LENGTH = 32;
+
+/** Throws FormatError. */
+export function decodeDomainTimes(bytes: Buffer): DomainTimesEntry[] {
+  must(bytes.length >= TIMES_BYTES, 'length of the times of domains');
+  must(bytes[0] === VERSION, 'version of the times of domains');
+  mustBeZero(bytes, 2, 4);
+  const entries: DomainTimesEntry[] = [];
+  let at = TIMES_BYTES;
+  while (at < bytes.length) {
+    const labelBytes = bytes[at]!;
+    must(labelBytes >= 1 && labelBytes <= MAX_LABEL_BYTES, 'label of a domain');
+    must(at + 1 + labelBytes + TIMES_LENGTH <= bytes.length, 'length of the times of domains');
+    const domain = bytes.toString('latin1', at + 1, at + 1 + labelBytes);
+    at += 1 + labelBytes;
+    entries.push({ domain, ...readTimes(bytes, at) });
+    at += TIMES_LENGTH;
+  }
+  must(entries.length === bytes[1] && entries.length <= MAX_NODES, 'number of domains');
+  return entries;
+}
+
+/** Bytes per second. */
+export function encodeCarriedRate(bytesPerSecond: number): Buffer {
+  const bytes = Buffer.alloc(RATE_BYTES);
+  bytes[0] = VERSION;
+  bytes.writeDoubleLE(bytesPerSecond, 4);
+  return bytes;
+}
+
+/** Throws FormatError. */
+export function decodeCarriedRate(bytes: Buffer): number {
+  must(bytes.length === RATE_BYTES, 'length of the rate of the nodes');
+  must(bytes[0] === VERSION, 'version of the rate of the nodes');
+  mustBeZero(bytes, 1, 4);
+  const bytesPerSecond = bytes.readDoubleLE(4);
+  must(Number.isFinite(bytesPerSecond) && bytesPerSecond > 0, 'rate of the nodes');
+  return bytesPerSecond;
 }

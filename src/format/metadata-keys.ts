@@ -78,7 +78,7 @@ export function xattrKey(inode: number, name: string): string {
 
 /** State of background work. */
 export function maintenanceKey(
-  name: 'heal' | 'scrub' | 'availability' | 'nodes' | 'balance' | 'copies',
+  name: 'heal' | 'scrub' | 'availability' | 'nodes' | 'domains' | 'rate' | 'balance' | 'copies',
 ): string {
   return keyLetters.maintenance + name;
 }

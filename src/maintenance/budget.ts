@@ -29,6 +29,14 @@ const LONGEST_STEP_MS = 2_000;
 /** How much of what is known of steps a new one changes. */
 const NEW_STEP = 0.2;
 
+/** What was moved in one window, by users and background work together. */
+export interface CarriedWindow {
+  readonly bytesPerSecond: number;
+  readonly elapsedMs: number;
+  /** Background work was under way all the time, beside no users and without limits. */
+  readonly isBusy: boolean;
+}
+
 export class IoBudget {
   readonly #platform: Platform;
   readonly #foregroundBytes: () => number;
@@ -38,6 +46,10 @@ export class IoBudget {
   #windowStartMs: number;
   #windowForeground: number;
   #windowBackground = 0;
+  /** Of steps that ended, one after the other or beside each other. */
+  #windowStepMs = 0;
+  /** Told of each window. */
+  onWindow: ((window: CarriedWindow) => void) | undefined;
   #activeUntilMs = Number.NEGATIVE_INFINITY;
   /** When the bytes that were granted so far are used up. */
   #spentUntilMs = 0;
@@ -85,6 +97,7 @@ export class IoBudget {
   }
 
   #noteStep(lengthBytes: number, durationMs: number): void {
+    this.#windowStepMs += durationMs;
     if (lengthBytes === 0) return;
     const msPerByte = Math.min(durationMs, LONGEST_STEP_MS) / lengthBytes;
     const known = this.#msPerByte ?? msPerByte;
@@ -100,9 +113,13 @@ export class IoBudget {
     if ((1000 * moved) / elapsedMs >= QUIET_BYTES_PER_SECOND) this.#activeUntilMs = nowMs + LULL_MS;
     const rate = (1000 * (moved + this.#windowBackground)) / elapsedMs;
     this.#measuredRate = Math.max(rate, this.#measuredRate * (1 - FORGOTTEN_A_WINDOW));
+    const isQuiet = nowMs >= this.#activeUntilMs;
     this.#windowStartMs = nowMs;
     this.#windowForeground = foreground;
+    const isBusy = isQuiet && this.#windowBackground > 0 && this.#windowStepMs >= elapsedMs;
     this.#windowBackground = 0;
+    this.#windowStepMs = 0;
+    this.onWindow?.({ bytesPerSecond: rate, elapsedMs, isBusy });
   }
 }
 

@@ -9,8 +9,12 @@ import type { DrainingNodes } from '../cluster/draining-nodes.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import {
   decodeAvailabilityState,
+  decodeCarriedRate,
+  decodeDomainTimes,
   decodeNodeTimes,
   encodeAvailabilityState,
+  encodeCarriedRate,
+  encodeDomainTimes,
   encodeNodeTimes,
 } from '../format/availability-state.ts';
 import {
@@ -38,6 +42,7 @@ import type { PrimaryManager } from '../metadata/manager.ts';
 import { MetadataUnavailable } from '../metadata/metadata.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
 import { Adapter, type AvailabilityReport, NO_AVAILABILITY } from './adapt/adapter.ts';
+import { CarriedRate } from './adapt/carried-rate.ts';
 import { NodeTimes } from './adapt/node-times.ts';
 import { Balancer, type BalanceStatus } from './balance/balancer.ts';
 import { DrainSettings } from './balance/drain-settings.ts';
@@ -114,6 +119,7 @@ export class Upkeep {
   readonly #healer: Healer;
   readonly #scrubber: Scrubber;
   readonly #inventory: Inventory;
+  readonly #carried: CarriedRate;
   readonly #times: NodeTimes;
   readonly #adapter: Adapter;
   readonly #balancer: Balancer;
@@ -176,16 +182,32 @@ export class Upkeep {
       ...{ links, metadata, calls: this.#calls },
       onMissing: (record, nodeId) => this.#noteDamage(record, nodeId),
     });
+    this.#carried = new CarriedRate(
+      platform,
+      {
+        look: () => void budget.rate,
+        save: (rate) => this.#saved.saveIfAble('rate', encodeCarriedRate(rate)),
+      },
+      this.#saved.load('rate', decodeCarriedRate),
+    );
+    budget.onWindow = (window) => this.#carried.note(window);
     this.#times = new NodeTimes(
       platform,
-      { links, save: (entries) => this.#saved.saveIfAble('nodes', encodeNodeTimes(entries)) },
+      {
+        links,
+        save: (nodes, domains) =>
+          this.#saved.saveIfAble('nodes', encodeNodeTimes(nodes)) &&
+          this.#saved.saveIfAble('domains', encodeDomainTimes(domains)),
+      },
       this.#saved.load('nodes', decodeNodeTimes) ?? [],
+      this.#saved.load('domains', decodeDomainTimes) ?? [],
     );
     this.#adapter = new Adapter(
       platform,
       {
         ...{ ...shared, links, shape, ownShape, places: this.#places, times: this.#times },
         limit: new RateLimit(platform),
+        carriedBytesPerSecond: () => this.#carried.bytesPerSecond,
         isGone: (nodeId) => this.#healer.isGone(nodeId),
         mustWait: () => this.#healer.status().state === 'running',
         hasRoom: () => this.#hasRoom(),
@@ -383,6 +405,7 @@ export class Upkeep {
     this.#drainSettings.close();
     this.#inventory.close();
     this.#times.close();
+    this.#carried.close();
     await Promise.all([
       this.#healer.close(),
       this.#scrubber.close(),

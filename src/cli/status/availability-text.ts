@@ -37,9 +37,10 @@ export function availabilityText(report: AvailabilityReport): string {
   if (limitBytesPerSecond > 0) parts.push(`at most ${formatSize(limitBytesPerSecond)}/s`);
   const lines = [parts.join('; ')];
   if (groups.length > 0) lines.push(`  each segment lies within one group of nodes: ${groupsText(groups)}`);
-  for (const { id, unavailability, low, high } of report.nodes) {
-    const range = `${awayText(low)} to ${awayText(high)}`;
-    lines.push(`  node ${id}: away ${awayText(unavailability)} of the time (80% sure of ${range})`);
+  lines.push(`  the nodes were seen to carry ${formatSize(report.carriedBytesPerSecond)}/s together`);
+  for (const { id, ...share } of report.nodes) lines.push(`  node ${id}: ${measuredText(share)}`);
+  for (const { label, ...share } of report.domains) {
+    lines.push(`  all nodes of ${label} at once: ${measuredText(share)}`);
   }
   return lines.join('\n');
 }
@@ -52,6 +53,12 @@ function writtenText({ layout, written }: Pick<AvailabilityReport, 'layout' | 'w
 
 const shapeText = ({ dataFragments, parityFragments }: Shape): string =>
   `${dataFragments}+${parityFragments}`;
+
+type Measured = Omit<AvailabilityReport['nodes'][number], 'id'>;
+
+function measuredText({ unavailability, low, high }: Measured): string {
+  return `away ${awayText(unavailability)} of the time (80% sure of ${awayText(low)} to ${awayText(high)})`;
+}
 
 /** A share of time, in percent. */
 export function awayText(share: number): string {

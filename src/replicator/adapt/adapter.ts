@@ -27,6 +27,8 @@ export interface AdapterParts extends Omit<ConverterParts, 'shape' | 'groups' | 
   /** As the volume was made. */
   readonly ownShape: Shape;
   readonly times: NodeTimes;
+  /** Of all nodes together. */
+  readonly carriedBytesPerSecond: () => number;
   readonly isGone: (nodeId: number) => boolean;
   readonly save: (state: AvailabilityState) => void;
   /** Instead of the planner's defaults. */
@@ -52,15 +54,26 @@ export interface AvailabilityReport extends ConverterStatus {
   readonly next: (Shape & { readonly groups: number; readonly inSeconds: number }) | null;
   /** What would help; empty while the target is met, or is going to be. */
   readonly remedies: readonly Remedy[];
+  /** What all nodes together were seen to carry, which times are foretold by. */
+  readonly carriedBytesPerSecond: number;
   readonly nodes: readonly NodeUnavailability[];
+  /** Failure domains that several nodes share. */
+  readonly domains: readonly DomainUnavailabilityReport[];
 }
 
-export interface NodeUnavailability {
-  readonly id: number;
-  /** Share of the time that it is away, and the interval that holds it with a probability of 80%. */
+/** Share of the time that it is away, and the interval that holds it with a probability of 80%. */
+interface UnavailabilityReport {
   readonly unavailability: number;
   readonly low: number;
   readonly high: number;
+}
+
+export interface NodeUnavailability extends UnavailabilityReport {
+  readonly id: number;
+}
+
+export interface DomainUnavailabilityReport extends UnavailabilityReport {
+  readonly label: string;
 }
 
 export const NO_AVAILABILITY: AvailabilityState = {
@@ -172,6 +185,10 @@ export class Adapter {
       groups: this.#groups(),
       next: this.#next,
       remedies: this.#remedies,
+      carriedBytesPerSecond: this.#parts.carriedBytesPerSecond(),
+      domains: [...this.#parts.times.measuredDomains()]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([label, { p, low, high }]) => ({ label, unavailability: p, low, high })),
       nodes: [...this.#parts.times.measured()]
         .filter(([id]) => this.#parts.links.links.has(id))
         .sort(([a], [b]) => a - b)
@@ -230,9 +247,12 @@ export class Adapter {
   #request(targetUnavailability: number): PlanRequest | undefined {
     const { links, times, isGone, draining, places, shape, ownShape, policy } = this.#parts;
     const measured = times.measured();
+    const domains = [...times.measuredDomains()].map(([domain, { p }]): [string, number] => [domain, p]);
     return adaptRequest({
       nodes: links.links.values(),
       unavailability: (nodeId) => measured.get(nodeId)!.p,
+      domainUnavailability: new Map(domains),
+      bytesPerSecond: this.#parts.carriedBytesPerSecond(),
       isGone,
       isDraining: (nodeId) => draining.has(nodeId),
       classes: places.classes(),

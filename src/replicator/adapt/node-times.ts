@@ -1,14 +1,16 @@
 /**
- * How long each node was up and how long it was away, as the primary's links saw it: what p is measured from. Remembered over restarts by its owner;
+ * How long each node was up and how long it was away, as the primary's links saw it, and the same for each failure domain that several nodes share, which is away while
+ * all of these are: what p is measured from. Remembered over restarts by its owner;
  * while no primary runs, nobody looks, and nothing counts. A node that hangs is away: what lies on it cannot be read from it.
  *
  * Durable a little after a node comes or goes, and every few minutes otherwise; a crash forgets what was seen since.
  */
 import { MAX_NODES } from '../../base/limits.ts';
-import type { NodeLink, NodeLinks } from '../../cluster/nodes.ts';
-import type { NodeTimesEntry } from '../../format/availability-state.ts';
+import type { NodeLinks } from '../../cluster/nodes.ts';
+import type { DomainTimesEntry, NodeTimesEntry } from '../../format/availability-state.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
 import {
+  DOMAIN_PRIOR,
   fleetPrior,
   type MeasuredUnavailability,
   measureUnavailability,
@@ -20,7 +22,7 @@ import {
 export interface NodeTimesParts {
   readonly links: NodeLinks;
   /** False: not now. */
-  readonly save: (entries: readonly NodeTimesEntry[]) => boolean;
+  readonly save: (nodes: readonly NodeTimesEntry[], domains: readonly DomainTimesEntry[]) => boolean;
 }
 
 const SAVE_EVERY_MS = 10 * 60_000;
@@ -32,66 +34,136 @@ interface Seen {
   sinceMs: number;
 }
 
-export class NodeTimes {
+/** Times up and down of things that are told apart by a key. */
+class Watched<Key> {
   readonly #platform: Platform;
-  readonly #parts: NodeTimesParts;
-  readonly #nodes = new Map<number, Seen>();
-  readonly #unsubscribe: () => void;
-  #timer: Timer | undefined;
-  #saveAtMs = Number.POSITIVE_INFINITY;
-  #closed = false;
+  readonly #isUp: (key: Key) => boolean;
+  readonly #seen = new Map<Key, Seen>();
 
-  constructor(platform: Platform, parts: NodeTimesParts, entries: readonly NodeTimesEntry[]) {
+  constructor(platform: Platform, isUp: (key: Key) => boolean) {
     this.#platform = platform;
-    this.#parts = parts;
-    const sinceMs = platform.clock.monotonicMs();
-    for (const { nodeId, ...record } of entries) {
-      this.#nodes.set(nodeId, { record, isUp: this.#isUp(nodeId), sinceMs });
-    }
-    for (const nodeId of parts.links.links.keys()) this.#seen(nodeId);
-    this.#unsubscribe = parts.links.onChange((link) => this.#onLink(link));
-    this.#saveWithin(SAVE_EVERY_MS);
+    this.#isUp = isUp;
   }
 
-  /** Of every node that is listed or was seen. A node that was never seen is believed to be like the others. */
-  measured(): Map<number, MeasuredUnavailability> {
-    for (const nodeId of this.#parts.links.links.keys()) this.#seen(nodeId);
-    const records = new Map([...this.#nodes].map(([nodeId, seen]) => [nodeId, this.#upToNow(seen)]));
-    const found = new Map<number, MeasuredUnavailability>();
-    for (const [nodeId, record] of records) {
-      const others = [...records].filter(([id]) => id !== nodeId).map(([, other]) => other);
-      found.set(nodeId, measureUnavailability(record, fleetPrior(others)));
-    }
-    return found;
+  /** From now on, with what is remembered of it, unless it is watched already. */
+  watch(key: Key, record: UpDownRecord = NOTHING_SEEN): void {
+    if (this.#seen.has(key)) return;
+    this.#seen.set(key, { record, isUp: this.#isUp(key), sinceMs: this.#platform.clock.monotonicMs() });
   }
 
-  #isUp(nodeId: number): boolean {
-    return this.#parts.links.links.get(nodeId)?.state === 'up';
+  /** True: it came or went. */
+  look(key: Key): boolean {
+    this.watch(key);
+    const seen = this.#seen.get(key)!;
+    const isUp = this.#isUp(key);
+    if (seen.isUp === isUp) return false;
+    seen.record = this.#upToNow(seen, true);
+    seen.isUp = isUp;
+    seen.sinceMs = this.#platform.clock.monotonicMs();
+    return true;
   }
 
-  #seen(nodeId: number): Seen {
-    let seen = this.#nodes.get(nodeId);
-    if (seen === undefined) {
-      const sinceMs = this.#platform.clock.monotonicMs();
-      seen = { record: NOTHING_SEEN, isUp: this.#isUp(nodeId), sinceMs };
-      this.#nodes.set(nodeId, seen);
+  /** Who is not to be kept is forgotten. */
+  records(isKept: (key: Key) => boolean = () => true): Map<Key, UpDownRecord> {
+    const records = new Map<Key, UpDownRecord>();
+    for (const [key, seen] of this.#seen) {
+      if (isKept(key)) records.set(key, this.#upToNow(seen));
+      else this.#seen.delete(key);
     }
-    return seen;
+    return records;
   }
 
   #upToNow({ record, isUp, sinceMs }: Seen, ended = false): UpDownRecord {
     const durationMs = this.#platform.clock.monotonicMs() - sinceMs;
     return observe(record, { state: isUp ? 'up' : 'down', durationMs, ended });
   }
+}
 
-  #onLink(link: NodeLink): void {
-    const seen = this.#seen(link.id);
-    const isUp = link.state === 'up';
-    if (seen.isUp === isUp) return;
-    seen.record = this.#upToNow(seen, true);
-    seen.isUp = isUp;
-    seen.sinceMs = this.#platform.clock.monotonicMs();
-    this.#saveWithin(SAVE_SOON_MS);
+/** Each by what was seen of it; what was never seen is believed to be like the others. */
+function measureAll<Key>(
+  records: ReadonlyMap<Key, UpDownRecord>,
+  basis?: UpDownRecord,
+): Map<Key, MeasuredUnavailability> {
+  const found = new Map<Key, MeasuredUnavailability>();
+  for (const [key, record] of records) {
+    const others = [...records].filter(([other]) => other !== key).map(([, other]) => other);
+    found.set(key, measureUnavailability(record, fleetPrior(others, basis)));
+  }
+  return found;
+}
+
+export class NodeTimes {
+  readonly #platform: Platform;
+  readonly #parts: NodeTimesParts;
+  readonly #nodes: Watched<number>;
+  readonly #domains: Watched<string>;
+  readonly #unsubscribe: () => void;
+  #timer: Timer | undefined;
+  #saveAtMs = Number.POSITIVE_INFINITY;
+  #closed = false;
+
+  constructor(
+    platform: Platform,
+    parts: NodeTimesParts,
+    nodes: readonly NodeTimesEntry[],
+    domains: readonly DomainTimesEntry[] = [],
+  ) {
+    this.#platform = platform;
+    this.#parts = parts;
+    this.#nodes = new Watched(platform, (nodeId) => this.#isUp(nodeId));
+    this.#domains = new Watched(platform, (domain) =>
+      (this.#shared().get(domain) ?? []).some((nodeId) => this.#isUp(nodeId)),
+    );
+    for (const { nodeId, ...record } of nodes) this.#nodes.watch(nodeId, record);
+    for (const { domain, ...record } of domains) this.#domains.watch(domain, record);
+    this.#watchListed();
+    this.#unsubscribe = parts.links.onChange(({ id }) => this.#onLink(id));
+    this.#saveWithin(SAVE_EVERY_MS);
+  }
+
+  /** Of every node that is listed or was seen. */
+  measured(): Map<number, MeasuredUnavailability> {
+    this.#watchListed();
+    return measureAll(this.#nodes.records());
+  }
+
+  /** Of every domain that several listed nodes share. */
+  measuredDomains(): Map<string, MeasuredUnavailability> {
+    this.#watchListed();
+    const shared = this.#shared();
+    return measureAll(
+      this.#domains.records((domain) => shared.has(domain)),
+      DOMAIN_PRIOR,
+    );
+  }
+
+  /** The nodes of each domain that has several. */
+  #shared(): Map<string, number[]> {
+    const { links } = this.#parts.links;
+    const found = new Map<string, number[]>();
+    for (const nodeId of links.keys()) {
+      const { domain } = links.get(nodeId)!;
+      const known = found.get(domain);
+      if (known === undefined) found.set(domain, [nodeId]);
+      else known.push(nodeId);
+    }
+    for (const [domain, nodeIds] of found) if (nodeIds.length < 2) found.delete(domain);
+    return found;
+  }
+
+  #watchListed(): void {
+    for (const nodeId of this.#parts.links.links.keys()) this.#nodes.watch(nodeId);
+    for (const domain of this.#shared().keys()) this.#domains.watch(domain);
+  }
+
+  #isUp(nodeId: number): boolean {
+    return this.#parts.links.links.get(nodeId)?.state === 'up';
+  }
+
+  #onLink(nodeId: number): void {
+    const changed = [this.#nodes.look(nodeId)];
+    for (const domain of this.#shared().keys()) changed.push(this.#domains.look(domain));
+    if (changed.includes(true)) this.#saveWithin(SAVE_SOON_MS);
   }
 
   #saveWithin(delayMs: number): void {
@@ -107,13 +179,13 @@ export class NodeTimes {
 
   #save(): boolean {
     const { links } = this.#parts.links;
-    const entries: NodeTimesEntry[] = [];
-    for (const [nodeId, seen] of this.#nodes) {
-      // Who is not listed any more is forgotten.
-      if (links.has(nodeId)) entries.push({ nodeId, ...this.#upToNow(seen) });
-      else this.#nodes.delete(nodeId);
-    }
-    return this.#parts.save(entries.slice(0, MAX_NODES));
+    const shared = this.#shared();
+    const nodes = [...this.#nodes.records((nodeId) => links.has(nodeId))];
+    const domains = [...this.#domains.records((domain) => shared.has(domain))];
+    return this.#parts.save(
+      nodes.slice(0, MAX_NODES).map(([nodeId, record]) => ({ nodeId, ...record })),
+      domains.slice(0, MAX_NODES).map(([domain, record]) => ({ domain, ...record })),
+    );
   }
 
   close(): void {

@@ -5,17 +5,20 @@ import type { NodeGroups } from '../../cluster/node-groups.ts';
 import type { NodeLink } from '../../cluster/nodes.ts';
 import type { Shape } from '../../log/segment-layout.ts';
 import type { PlaceClass } from '../heal/segment-places.ts';
+import type { DomainUnavailability } from '../model/failures.ts';
 import type { PlanNode, PlanPolicy, PlanRequest, SegmentClass } from '../plan/contract.ts';
 import { DEFAULT_POLICY } from '../plan/policy.ts';
 
-/** Until somebody measures them: bytes that moving and rebuilding may take of all nodes together. */
-const BYTES_PER_MS = 100_000;
 /** Wider stripes save little room, and reading what a lost node held takes more nodes: new volumes are no wider, either. */
 const WIDE_DATA_FRAGMENTS = 8;
 
 export interface AdaptSources {
   readonly nodes: Iterable<NodeLink>;
+  /** Of all downtime, with its domain or by itself. */
   readonly unavailability: (nodeId: number) => number;
+  readonly domainUnavailability: DomainUnavailability;
+  /** That moving and rebuilding may take of all nodes together. */
+  readonly bytesPerSecond: number;
   readonly isGone: (nodeId: number) => boolean;
   /** It is to be emptied. */
   readonly isDraining: (nodeId: number) => boolean;
@@ -34,7 +37,7 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
   const nodes = [...sources.nodes].map(
     ({ id, domain, capacityBytes, freeBytes }): PlanNode => ({
       ...{ id, domain, capacityBytes, freeBytes },
-      unavailability: sources.unavailability(id),
+      unavailability: byItself(sources.unavailability(id), sources.domainUnavailability.get(domain) ?? 0),
       role: sources.isGone(id) ? 'gone' : sources.isDraining(id) ? 'leaving' : 'member',
     }),
   );
@@ -52,8 +55,8 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
     maxDataFragments,
     maxWidth: Math.min(MAX_NODES, maxDataFragments + maxParity),
     targetUnavailability: sources.targetUnavailability,
-    backgroundBytesPerMs: BYTES_PER_MS,
-    rebuildBytesPerMs: BYTES_PER_MS,
+    backgroundBytesPerMs: sources.bytesPerSecond / 1000,
+    rebuildBytesPerMs: sources.bytesPerSecond / 1000,
     ...sources.policy,
   };
   return {
@@ -62,7 +65,13 @@ export function adaptRequest(sources: AdaptSources): PlanRequest | undefined {
     // Where the layout has no groups, any nodes may share a segment: all of them as one group is what no choice of stripes is worse than.
     current: { ...current, groups: sources.groups.length > 0 ? sources.groups : [group] },
     policy,
+    domainUnavailability: sources.domainUnavailability,
   };
+}
+
+/** What is left of a node's unavailability while its domain is up. */
+function byItself(unavailability: number, ofDomain: number): number {
+  return ofDomain < unavailability ? (unavailability - ofDomain) / (1 - ofDomain) : 0;
 }
 
 /** Writing with full parity takes one node more than there is parity: as many may be lost as the parity bears, and it still goes on. */

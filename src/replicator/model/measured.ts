@@ -37,6 +37,14 @@ export const DEFAULT_PRIOR: UpDownRecord = {
   repairs: 1,
 };
 
+/** What is believed of a failure domain that several nodes share: about an hour a year. */
+export const DOMAIN_PRIOR: UpDownRecord = {
+  upMs: 9_999 * HOUR_MS,
+  downMs: HOUR_MS,
+  failures: 1,
+  repairs: 1,
+};
+
 export const DEFAULT_HALF_LIFE_MS = 90 * DAY_MS;
 
 export interface ObservedInterval {

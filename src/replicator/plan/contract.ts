@@ -58,6 +58,8 @@ export interface PlanPolicy {
   readonly rebuildGraceMs: number;
   /** Time in which a lost node should be rebuilt; groups are made wide enough for it where that meets the target. */
   readonly rebuildWithinMs: number;
+  /** A layout that does so may cost so many times as much as one that does not. */
+  readonly rebuildWorth: number;
   /** Mean time until a node is lost for good. */
   readonly nodeLifetimeMs: number;
   /** Bytes worth moving now to have one byte more of capacity from then on. */

@@ -125,13 +125,13 @@ function fillSmall(groups: Groupable[][], least: number): void {
   }
 }
 
-/** The node whose domain is commonest where it leaves and rarest where it goes. */
+/** The node whose domain is commonest where it leaves and rarest where it goes; of several the last, which came last and holds least. */
 function easiestToGive(from: readonly Groupable[], to: readonly Groupable[]): number {
   let best = 0;
   let bestGain = Number.NEGATIVE_INFINITY;
   for (const [index, { domain }] of from.entries()) {
     const gain = inDomain(from, domain) - inDomain(to, domain);
-    if (gain > bestGain) {
+    if (gain >= bestGain) {
       best = index;
       bestGain = gain;
     }

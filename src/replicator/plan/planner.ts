@@ -1,8 +1,8 @@
 /**
  * Chooses a volume's layout. Pure: the same request always gives the same plan.
  *
- * The rule: of the layouts that meet the target, hold the data and rebuild a lost node in time, the one with the lowest cost; if none
- * rebuilds in time, that does not count. Leaving alone stays the choice as long as it meets the target and nothing else is worth
+ * The rule: of the layouts that meet the target and hold the data, the one with the lowest cost; one that rebuilds a lost node in time may cost some
+ * more. Leaving alone stays the choice as long as it meets the target and nothing else is worth
  * moving for; protection is given up only for a layout that stays clearly below the target. If nothing meets the target, the most
  * available layout is chosen and the plan says what would meet it.
  */
@@ -84,7 +84,9 @@ function choose(
     const limit = policy.targetUnavailability * (less ? policy.relaxMargin : 1);
     return candidate.unavailability <= limit;
   });
-  const cheapest = good.find((candidate) => candidate.rebuildsInTime) ?? good[0];
+  const inTime = good.find((candidate) => candidate.rebuildsInTime);
+  const isWorthIt = inTime !== undefined && inTime.cost <= policy.rebuildWorth * good[0]!.cost;
+  const cheapest = isWorthIt ? inTime : good[0];
   if (keep.fits && keep.meetsTarget) {
     const better = cheapest !== undefined && cheapest.cost < policy.worthwhileCost * keep.cost;
     const loses = keep.rebuildsInTime && cheapest?.rebuildsInTime === false;

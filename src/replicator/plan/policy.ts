@@ -17,6 +17,7 @@ export const DEFAULT_POLICY: Omit<
   maxDataFragments: 20,
   rebuildGraceMs: MINUTE_MS,
   rebuildWithinMs: HOUR_MS,
+  rebuildWorth: 1.25,
   nodeLifetimeMs: 3 * 365 * DAY_MS,
   spaceWeight: 4,
   fillLimit: 0.95,

@@ -22,6 +22,8 @@ function request(
   const asked = adaptRequest({
     ...{ nodes: links, current, groups: [], ownShape, targetUnavailability: 0.5 },
     unavailability: () => 0.1,
+    domainUnavailability: new Map([['rack', 0.01]]),
+    bytesPerSecond: 1e6,
     isGone: () => false,
     isDraining: () => false,
     classes: [

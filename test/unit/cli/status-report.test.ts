@@ -65,6 +65,7 @@ const statistics: MountStatistics = {
     },
     ...{ targetUnavailability: 1e-4, predictedUnavailability: 1e-5, remedies: [] },
     nodes: [{ id: 2, unavailability: 0.002, low: 0.001, high: 0.004 }],
+    ...{ carriedBytesPerSecond: 100e6, domains: [] },
   },
   copies: { copiedSegments: 2, copies: 5, bytes: 4096 },
   blocksRebuilt: 0,

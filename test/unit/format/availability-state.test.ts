@@ -2,8 +2,12 @@ import { expect, test } from 'vitest';
 import {
   type AvailabilityState,
   decodeAvailabilityState,
+  decodeCarriedRate,
+  decodeDomainTimes,
   decodeNodeTimes,
   encodeAvailabilityState,
+  encodeCarriedRate,
+  encodeDomainTimes,
   encodeNodeTimes,
 } from '../../../src/format/availability-state.ts';
 import { FormatError } from '../../../src/format/fields.ts';
@@ -25,6 +29,11 @@ const times = [
   { nodeId: 65_535, upMs: 1e12, downMs: 7_200_000, failures: 2.5, repairs: 1.25 },
 ];
 
+const domains = [
+  { domain: 'rack-1', upMs: 3_600_000.5, downMs: 0, failures: 0, repairs: 0 },
+  { domain: 'x', upMs: 1e12, downMs: 7_200_000, failures: 2.5, repairs: 1.25 },
+];
+
 test('what is asked for and what was seen is read and written as before', () => {
   expect(decodeAvailabilityState(golden('availability-state.v1'))).toEqual(state);
   expect(encodeAvailabilityState(state)).toEqual(golden('availability-state.v1'));
@@ -32,6 +41,10 @@ test('what is asked for and what was seen is read and written as before', () => 
   expect(encodeAvailabilityState(grouped)).toEqual(golden('availability-state.v2'));
   expect(decodeNodeTimes(golden('node-times.v1'))).toEqual(times);
   expect(encodeNodeTimes(times)).toEqual(golden('node-times.v1'));
+  expect(decodeDomainTimes(golden('domain-times.v1'))).toEqual(domains);
+  expect(encodeDomainTimes(domains)).toEqual(golden('domain-times.v1'));
+  expect(decodeCarriedRate(golden('carried-rate.v1'))).toBe(123_456_789.5);
+  expect(encodeCarriedRate(123_456_789.5)).toEqual(golden('carried-rate.v1'));
 });
 
 test('without a target and a choice both are absent again', () => {
@@ -73,5 +86,25 @@ test('other versions, lengths, flags, shapes and numbers are refused', () => {
     encodeNodeTimes(times).subarray(0, 3),
   ]) {
     expect(() => decodeNodeTimes(bad)).toThrow(FormatError);
+  }
+  for (const bad of [
+    changed(encodeDomainTimes(domains), 0, 2),
+    changed(encodeDomainTimes(domains), 1, 3),
+    changed(encodeDomainTimes(domains), 3, 1),
+    changed(encodeDomainTimes(domains), 4, 0),
+    changed(encodeDomainTimes(domains), 4, 64),
+    encodeDomainTimes(domains).subarray(0, -1),
+    encodeDomainTimes(domains).subarray(0, 3),
+  ]) {
+    expect(() => decodeDomainTimes(bad)).toThrow(FormatError);
+  }
+  for (const bad of [
+    changed(encodeCarriedRate(1), 0, 2),
+    changed(encodeCarriedRate(1), 3, 1),
+    changed(encodeCarriedRate(1), 11, 0xbf),
+    encodeCarriedRate(0),
+    encodeCarriedRate(1).subarray(0, 11),
+  ]) {
+    expect(() => decodeCarriedRate(bad)).toThrow(FormatError);
   }
 });

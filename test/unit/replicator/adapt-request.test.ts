@@ -4,6 +4,11 @@ import { adaptRequest, alikeClasses, placeableShape } from '../../../src/replica
 import { planLayouts } from '../../../src/replicator/plan/planner.ts';
 
 const TB = 1e12;
+const MEASURED = {
+  unavailability: () => 0.001,
+  domainUnavailability: new Map<string, number>(),
+  bytesPerSecond: 100e6,
+};
 
 function volume(nodes: number, targetUnavailability: number, gone: readonly number[] = []) {
   const links = Array.from({ length: nodes }, (_, index) => {
@@ -19,7 +24,7 @@ function volume(nodes: number, targetUnavailability: number, gone: readonly numb
   ];
   return adaptRequest({
     ...{ nodes: links, classes: places, current: ownShape, groups: [], ownShape, targetUnavailability },
-    unavailability: () => 0.001,
+    ...MEASURED,
     isDraining: () => false,
     isGone: (nodeId) => gone.includes(nodeId),
   });
@@ -68,7 +73,7 @@ test.each([
         })),
         ...{ current: { dataFragments: 4, parityFragments: 1 }, groups: [], targetUnavailability: 1e-6 },
         ownShape: { dataFragments: 4, parityFragments: 1 },
-        unavailability: () => 0.001,
+        ...MEASURED,
         isDraining: () => false,
         isGone: () => false,
       })!,
@@ -108,4 +113,74 @@ test('segments of one shape are taken together', () => {
     },
     { nodes: [1, 2, 3], dataFragments: 1, parityFragments: 2, segments: 1, dataBytes: 5 * 4096 },
   ]);
+});
+
+test('segments within a group are told from those across groups', () => {
+  const groups = [
+    [1, 2, 3, 4],
+    [5, 6, 7, 8],
+  ];
+  const place = (nodes: number[], first: number) => ({
+    ...{ nodes, dataFragments: 2, blocks: 10 },
+    segments: new Set([first]),
+  });
+  const places = [place([1, 2, 3], 1), place([2, 3, 4], 2), place([5, 6, 7], 3), place([1, 2, 5], 4)];
+  expect(alikeClasses(places, groups).map(({ nodes, segments }) => [nodes, segments])).toEqual([
+    [[1, 2, 3, 4], 2],
+    [[5, 6, 7], 1],
+    [[1, 2, 5], 1],
+  ]);
+});
+
+/** Twelve nodes in six racks of two, a twentieth of their room used. */
+function racked(
+  rackUnavailability: number,
+  targetUnavailability: number,
+  shape = { dataFragments: 8, parityFragments: 1 },
+) {
+  const ids = Array.from({ length: 12 }, (_, index) => index + 1);
+  const domain = (id: number): string => `rack-${id % 6}`;
+  const blocks = (0.05 * 12 * TB) / (shape.dataFragments + shape.parityFragments) / 4096;
+  return adaptRequest({
+    nodes: ids.map((id) => {
+      return {
+        id,
+        domain: rackUnavailability > 0 ? domain(id) : `${id}`,
+        capacityBytes: TB,
+        freeBytes: 0.95 * TB,
+      } as NodeLink;
+    }),
+    classes: [
+      {
+        nodes: ids.slice(0, shape.dataFragments + shape.parityFragments),
+        ...{ dataFragments: shape.dataFragments, segments: new Set([1]), blocks },
+      },
+    ],
+    ...{ current: shape, groups: [], ownShape: shape, targetUnavailability },
+    ...MEASURED,
+    domainUnavailability: new Map(ids.map((id) => [domain(id), rackUnavailability])),
+    isDraining: () => false,
+    isGone: () => false,
+  })!;
+}
+
+test('the cheapest layout that meets the target does not cost twice the room so that rebuilding is quick', () => {
+  const { choice, candidates } = planLayouts(racked(0, 1e-6));
+  expect(choice.meetsTarget).toBe(true);
+  expect(choice.spaceOverhead).toBeLessThanOrEqual(0.5);
+  const cheapest = candidates.filter(({ meetsTarget, fits }) => meetsTarget && fits);
+  expect(choice.cost).toBeLessThanOrEqual(1.25 * Math.min(...cheapest.map(({ cost }) => cost)));
+});
+
+test('racks that fail as one count where a stripe has several fragments in one', () => {
+  const wide = planLayouts(racked(1e-4, 0.9)).candidates[0]!;
+  const apart = planLayouts(racked(0, 0.9)).candidates[0]!;
+  // Nine fragments over six racks: any rack takes two of them.
+  expect(wide.unavailability).toBeGreaterThan(5e-4);
+  expect(apart.unavailability).toBeLessThan(1e-4);
+  // With one fragment a rack it takes two racks, or nodes of two.
+  const narrow = planLayouts(racked(1e-4, 0.9, { dataFragments: 4, parityFragments: 1 })).candidates[0]!;
+  expect(narrow.unavailability).toBeLessThan(1e-4);
+  // What a node is away with its rack is not counted twice.
+  expect(racked(1e-4, 0.9).nodes[0]!.unavailability).toBeCloseTo(0.0009, 6);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { NodeLink, NodeLinks, NodeState } from '../../../src/cluster/nodes.ts';
-import type { NodeTimesEntry } from '../../../src/format/availability-state.ts';
+import type { DomainTimesEntry, NodeTimesEntry } from '../../../src/format/availability-state.ts';
 import type { Platform } from '../../../src/platform/platform.ts';
 import { NodeTimes } from '../../../src/replicator/adapt/node-times.ts';
 
@@ -11,7 +11,9 @@ class Scene {
   nowMs = 0;
   saved: readonly NodeTimesEntry[] | undefined;
   canSave = true;
+  savedDomains: readonly DomainTimesEntry[] | undefined;
   readonly states = new Map<number, NodeState>();
+  readonly labels = new Map<number, string>();
   #listener: ((link: NodeLink) => void) | undefined;
   readonly #timers = new Set<{ atMs: number; run: () => void }>();
 
@@ -19,7 +21,7 @@ class Scene {
     for (const id of ids) this.states.set(id, 'up');
   }
 
-  begin(entries: readonly NodeTimesEntry[] = []): NodeTimes {
+  begin(entries: readonly NodeTimesEntry[] = [], domains: readonly DomainTimesEntry[] = []): NodeTimes {
     const platform = {
       clock: { monotonicMs: () => this.nowMs },
       timers: {
@@ -32,7 +34,10 @@ class Scene {
     } as unknown as Platform;
     const links = {
       links: {
-        get: (id: number) => (this.states.has(id) ? { id, state: this.states.get(id) } : undefined),
+        get: (id: number) =>
+          this.states.has(id)
+            ? { id, state: this.states.get(id), domain: this.labels.get(id) ?? `${id}` }
+            : undefined,
         has: (id: number) => this.states.has(id),
         keys: () => this.states.keys(),
       },
@@ -43,11 +48,11 @@ class Scene {
         };
       },
     } as unknown as NodeLinks;
-    const save = (saved: readonly NodeTimesEntry[]) => {
-      if (this.canSave) this.saved = saved;
+    const save = (saved: readonly NodeTimesEntry[], savedDomains: readonly DomainTimesEntry[]) => {
+      if (this.canSave) Object.assign(this, { saved, savedDomains });
       return this.canSave;
     };
-    return new NodeTimes(platform, { links, save }, entries);
+    return new NodeTimes(platform, { links, save }, entries, domains);
   }
 
   set(id: number, state: NodeState): void {
@@ -117,4 +122,36 @@ test('what was seen is made durable soon after a change, and goes on after a res
   scene.states.delete(2);
   scene.pass(HOUR_MS);
   expect(scene.saved!.map(({ nodeId }) => nodeId)).toEqual([1]);
+});
+
+test('a domain is away while all of its nodes are, and only those count that several nodes share', () => {
+  const scene = new Scene(1, 2, 3, 4, 5);
+  for (const id of [1, 2]) scene.labels.set(id, 'left');
+  for (const id of [3, 4]) scene.labels.set(id, 'right');
+  const times = scene.begin();
+  expect([...times.measuredDomains().keys()]).toEqual(['left', 'right']);
+  // An hour a year, before anything was seen.
+  expect(times.measuredDomains().get('left')!.p).toBeCloseTo(1e-4, 6);
+  for (let round = 0; round < 20; round++) {
+    scene.pass(HOUR_MS);
+    scene.set(1, 'down');
+    scene.set(3, 'down');
+    scene.pass(HOUR_MS);
+    scene.set(2, 'down');
+    scene.pass(HOUR_MS);
+    for (const id of [1, 2, 3]) scene.set(id, 'up');
+  }
+  const { left, right } = Object.fromEntries(times.measuredDomains());
+  expect(left!.p).toBeGreaterThan(1e-3);
+  expect(left!.p).toBeGreaterThan(right!.p);
+  scene.pass(10_000);
+  const [entry] = scene.savedDomains!;
+  expect(entry!.domain).toBe('left');
+  expect(entry!.failures).toBeCloseTo(20, 0);
+  expect(entry!.downMs / HOUR_MS).toBeCloseTo(20, 0);
+  times.close();
+  const again = scene.begin(scene.saved, scene.savedDomains);
+  expect(again.measuredDomains().get('left')!.p).toBeCloseTo(left!.p, 6);
+  scene.labels.delete(2);
+  expect([...again.measuredDomains().keys()]).toEqual(['right']);
 });
