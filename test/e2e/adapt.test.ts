@@ -92,3 +92,26 @@ test('a target that needs one parity more is carried out, and two nodes may be l
   expect(volume.status().redundancy.parity).toBe(2);
   expect(json<{ exitCode: number }>('fsck', '--data').exitCode).toBe(0);
 });
+
+test('a target that groups of nodes meet is carried out by moving fragments, and one node of each may be lost', async () => {
+  volume = TestVolume.up({ nodes: 4, parity: 1, capacity: '200M' });
+  volume.run('down');
+  volume.up('--nodes', '8');
+  await startFio(volume.mountPoint, ...flags).finished;
+  // Eight nodes of which any four may share a segment give less, and two groups of four more.
+  volume.run('availability', 'target', '99.998');
+  volume.run('wait', 'adapted', '--timeout', '60s');
+  const { layout, groups } = json<AvailabilityReport>('availability', 'status');
+  expect(layout).toEqual({ dataFragments: 3, parityFragments: 1 });
+  expect(groups.map(({ length }) => length)).toEqual([4, 4]);
+  expect(volume.status().availability.groups).toEqual(groups);
+  expect(volume.run('plan')).toMatch(/^\* +keep +3\+1 over 8 nodes in 2 groups/m);
+  const within = [...places().values()].map((nodes) =>
+    groups.findIndex((group) => nodes.every((id) => group.includes(id))),
+  );
+  expect(new Set(within)).toEqual(new Set([0, 1]));
+  volume.run('heal', 'pause');
+  for (const [first] of groups) killProcess(volume.nodePid(first!));
+  volume.dropCaches();
+  await startFio(volume.mountPoint, ...flags, '--verify_only=1').finished;
+});

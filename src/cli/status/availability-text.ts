@@ -1,5 +1,6 @@
 /** What the replicator says to people about the availability that is asked for. Pure. */
 import type { Shape } from '../../log/segment-layout.ts';
+import { isSameShape } from '../../log/target-shape.ts';
 import type { AvailabilityReport } from '../../replicator/adapt/adapter.ts';
 import { formatAvailability, groupsText, remedyText } from '../plan/plan-text.ts';
 import { formatSize } from '../volume/sizes.ts';
@@ -47,8 +48,8 @@ export function availabilityText(report: AvailabilityReport): string {
 
 function writtenText({ layout, written }: Pick<AvailabilityReport, 'layout' | 'written'>): string {
   if (written === null) return `too few nodes for new segments, which are to be ${shapeText(layout)}`;
-  const isNarrower = written.dataFragments < layout.dataFragments;
-  return `new segments are ${shapeText(written)}${isNarrower ? `, ${shapeText(layout)} with more nodes` : ''}`;
+  const isWhole = isSameShape(written, layout);
+  return `new segments are ${shapeText(written)}${isWhole ? '' : `, ${shapeText(layout)} with more nodes`}`;
 }
 
 const shapeText = ({ dataFragments, parityFragments }: Shape): string =>

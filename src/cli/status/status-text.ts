@@ -51,8 +51,11 @@ export function statusText(report: StatusReport): string {
 }
 
 function redundancyText({ redundancy: { data, parity }, availability: { written } }: StatusReport): string {
-  const narrower = written !== null && written.dataFragments < data;
-  return `${data}+${parity}${narrower ? `, written as ${written.dataFragments}+${parity} with the nodes that answer` : ''}`;
+  const isWhole = written === null || (written.dataFragments === data && written.parityFragments === parity);
+  const now = isWhole
+    ? ''
+    : `, written as ${written.dataFragments}+${written.parityFragments} with the nodes that answer`;
+  return `${data}+${parity}${now}`;
 }
 
 function cleaningText({ cleaning }: StatusReport): string {

@@ -46,7 +46,7 @@ export interface AvailabilityReport extends ConverterStatus {
   readonly predictedUnavailability: number | null;
   /** What new segments aim for. */
   readonly layout: Shape;
-  /** What they are with the nodes that are there now; null: too few for its parity. */
+  /** What they are with the nodes that are there now; null: none can be written. */
   readonly written: Shape | null;
   /** Node ids by group: each segment is kept within one. None: any nodes share segments. */
   readonly groups: NodeGroups;
@@ -181,7 +181,7 @@ export class Adapter {
       targetUnavailability: targetUnavailability ?? null,
       predictedUnavailability: request === undefined ? null : keepCandidate(request).unavailability,
       layout: this.layout,
-      written: placeableShape(this.#parts.shape, this.#writable()) ?? null,
+      written: this.#written() ?? null,
       groups: this.#groups(),
       next: this.#next,
       remedies: this.#remedies,
@@ -213,10 +213,15 @@ export class Adapter {
     return [...links.links.values()].filter(({ id }) => !isGone(id) && !draining.has(id));
   }
 
-  /** How many nodes new segments may go to. */
-  #writable(): number {
+  /** What new segments are now: narrower where nodes are lacking, and with less parity where too few are left for all of it and no more are away than it bears. */
+  #written(): Shape | undefined {
     const { links, draining, shape } = this.#parts;
-    return draining.placeable(upNodes(links), shape.parityFragments).length;
+    const { parityFragments } = shape;
+    const known = draining.placeable([...links.links.values()], parityFragments).length;
+    const writable = draining.placeable(upNodes(links), parityFragments).length;
+    const full = placeableShape(shape, writable);
+    if (full !== undefined || writable === 0 || known - writable > parityFragments) return full;
+    return { dataFragments: 1, parityFragments: writable - 1 };
   }
 
   /** Those that were chosen, as they are with the nodes that there are now. */
