@@ -100,6 +100,7 @@ test('a target that groups of nodes meet is carried out by moving fragments, and
   await startFio(volume.mountPoint, ...flags).finished;
   // Eight nodes of which any four may share a segment give less, and two groups of four more.
   volume.run('availability', 'target', '99.998');
+  volume.run('rebalance', 'start');
   volume.run('wait', 'adapted', '--timeout', '60s');
   const { layout, groups } = json<AvailabilityReport>('availability', 'status');
   expect(layout).toEqual({ dataFragments: 3, parityFragments: 1 });
