@@ -1,15 +1,17 @@
-// How long planning takes in a volume of 1,000 nodes with 10 million segments, and how much memory what it needs takes: the index of which segments lie where, the choice of a
-// layout after a node has joined, left, been lost or got another label, and the next moves for even use and off a node. Nothing is stored: the planner and the index are fed
-// with what such a volume has.
-//
-//   node --expose-gc scripts/planning-bench.mjs [--nodes 1000] [--segments 10000000]
-//
-// Prints a table; times are those of the processor, so that others on the machine do not count.
-import { parseArgs } from 'node:util';
+import { readOptions } from './options.mjs';
 import { setUp } from './setup.mjs';
 
-const { values } = parseArgs({
-  options: { nodes: { type: 'string', default: '1000' }, segments: { type: 'string', default: '10000000' } },
+const usage = `usage: node --expose-gc scripts/planning-bench.mjs [--nodes 1000] [--segments 10000000]
+
+How long planning takes in a volume of so many nodes and segments, and how much memory what it needs takes: the index of which segments lie where,
+the choice of a layout after a node has joined, left, been lost or got another label, and the next moves for even use and off a node. Nothing is
+stored: the planner and the index are fed with what such a volume has.
+
+Prints a table; times are those of the processor, so that others on the machine do not count.
+`;
+const values = readOptions(usage, {
+  nodes: { type: 'string', default: '1000' },
+  segments: { type: 'string', default: '10000000' },
 });
 const nodeCount = Number(values.nodes);
 const segmentCount = Number(values.segments);
