@@ -112,10 +112,11 @@ static uint8_t *map_aligned(int fd, size_t length) {
   return start;
 }
 
-static napi_value slab_buffer(napi_env env, int fd, size_t length, bool touch) {
+static napi_value slab_buffer(napi_env env, int fd, size_t length, size_t touched) {
   uint8_t *start = map_aligned(fd, length);
   if (start == NULL) return tartan_number(env, -errno);
-  int populated = touch ? populate(start, length, fd) : reserve(length, fd);
+  int populated = touched > 0 ? populate(start, touched, fd) : 0;
+  if (populated == 0 && touched < length) populated = reserve(length, fd);
   tartan_slab *slab = populated == 0 ? calloc(1, sizeof *slab) : NULL;
   if (slab == NULL) {
     munmap(start, length);
@@ -151,21 +152,22 @@ static napi_value slab_create(napi_env env, napi_callback_info info) {
   return tartan_number(env, fd);
 }
 
-// slabMap(fd, lengthBytes, touch): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
-// touch 1: every page is mapped at once; 0: when it is first used.
+// slabMap(fd, lengthBytes, touchedBytes): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
+// The first touchedBytes are mapped at once, the others when they are first used.
 static napi_value slab_map(napi_env env, napi_callback_info info) {
   napi_value argv[3];
   if (!tartan_args(env, info, argv, 3)) return tartan_number(env, -EINVAL);
   int fd = tartan_int32(env, argv[0], -1);
   int64_t length = tartan_int64(env, argv[1], 0);
   struct stat status;
-  if (length <= 0) return tartan_number(env, -EINVAL);
+  int64_t touched = tartan_int64(env, argv[2], length);
+  if (length <= 0 || touched < 0 || touched > length) return tartan_number(env, -EINVAL);
   int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0) return tartan_number(env, -errno);
   if ((seals & F_SEAL_SHRINK) == 0) return tartan_number(env, -EPERM);
   if (fstat(fd, &status) != 0) return tartan_number(env, -errno);
   if (status.st_size < length) return tartan_number(env, -EINVAL);
-  return slab_buffer(env, fd, (size_t)length, tartan_int32(env, argv[2], 1) != 0);
+  return slab_buffer(env, fd, (size_t)length, (size_t)touched);
 }
 
 // detachBuffer(arrayBuffer): 0 or -EINVAL. Views become empty; the memory goes once nothing pins it.

@@ -168,8 +168,8 @@ export interface Connection {
 /** Page-aligned memory, allocated and touched once. */
 export interface Memory {
   allocate(lengthBytes: number): Buffer;
-  /** Memory that can be shared with processes of this machine. */
-  createSlab(lengthBytes: number): Slab;
+  /** Memory that can be shared with processes of this machine; `touchedBytes`: of its beginning, what is touched now. The rest is when it is first used. */
+  createSlab(lengthBytes: number, touchedBytes?: number): Slab;
   /** Maps a slab that another process created. */
   mapSlab(descriptor: number, lengthBytes: number): Slab;
   /**

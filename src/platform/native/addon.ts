@@ -25,7 +25,7 @@ export interface NativeAddon {
   combine(outs: readonly Uint8Array[], inputs: readonly Uint8Array[], coefficients: Uint8Array): number;
 
   slabCreate(lengthBytes: number): number;
-  slabMap(descriptor: number, lengthBytes: number, touch: 0 | 1): ArrayBuffer | number;
+  slabMap(descriptor: number, lengthBytes: number, touchedBytes: number): ArrayBuffer | number;
   detachBuffer(memory: ArrayBufferLike): number;
   alignedMemory(lengthBytes: number, alignmentBytes: number): ArrayBuffer | number;
 

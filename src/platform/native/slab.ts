@@ -1,6 +1,6 @@
 /**
  * Memory for transfers: slabs that processes of one machine share, and private aligned buffers. Both are allocated and
- * touched once, at the start, because first touch is slow; who needs pieces of them keeps a pool.
+ * touched once, at the start, because first touch is slow; who needs pieces of them keeps a pool. What is rarely needed may be left untouched.
  */
 import { closeSync } from 'node:fs';
 import { assert } from '../../base/assert.ts';
@@ -17,10 +17,10 @@ export function mapSlab(descriptor: number, lengthBytes: number): Slab {
   return mapped(descriptor, lengthBytes, 0);
 }
 
-function mapped(descriptor: number, lengthBytes: number, touch: 0 | 1): Slab {
+function mapped(descriptor: number, lengthBytes: number, touchedBytes: number): Slab {
   const addon = nativeAddon();
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
-  const memory = addon.slabMap(descriptor, lengthBytes, touch);
+  const memory = addon.slabMap(descriptor, lengthBytes, touchedBytes);
   if (typeof memory === 'number') closeSync(descriptor);
   const arrayBuffer = checked<ArrayBuffer>(memory, `map ${lengthBytes} bytes of shared memory`);
   let open = true;
@@ -38,11 +38,16 @@ function mapped(descriptor: number, lengthBytes: number, touch: 0 | 1): Slab {
   };
 }
 
-/** New shared memory, zeroed. Its size can never change. */
-export function createSlab(lengthBytes: number): Slab {
+/** New shared memory, zeroed. Its size can never change. What is not touched is reserved all the same. */
+export function createSlab(lengthBytes: number, touchedBytes: number = lengthBytes): Slab {
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
+  assert(touchedBytes >= 0 && touchedBytes <= lengthBytes, `${touchedBytes} bytes of it are touched`);
   const descriptor = nativeAddon().slabCreate(lengthBytes);
-  return mapped(checked(descriptor, `create ${lengthBytes} bytes of shared memory`), lengthBytes, 1);
+  return mapped(
+    checked(descriptor, `create ${lengthBytes} bytes of shared memory`),
+    lengthBytes,
+    touchedBytes,
+  );
 }
 
 /** Private zeroed memory for direct I/O. */

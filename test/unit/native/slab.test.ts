@@ -31,6 +31,19 @@ it('is zeroed memory of a size that cannot change', () => {
   slab.close();
 });
 
+it('is as good where it was not touched at first', () => {
+  const slab = createSlab(2 * MIB, MIB);
+  const other = mapSlab(openSync(`/proc/self/fd/${slab.descriptor}`, 'r+'), 2 * MIB);
+  expect(slab.buffer.every((byte) => byte === 0)).toBe(true);
+  slab.buffer.write('tartan', 2 * MIB - 6);
+  expect(other.buffer.toString('utf8', 2 * MIB - 6)).toBe('tartan');
+  // All of it is reserved: no write can fail for want of memory later.
+  expect(fstatSync(slab.descriptor).blocks * 512).toBe(2 * MIB);
+  slab.close();
+  other.close();
+  expect(() => createSlab(MIB, 2 * MIB)).toThrow(/touched/);
+});
+
 it('is the same memory wherever it is mapped', () => {
   const slab = createSlab(MIB);
   const other = mapSlab(openSync(`/proc/self/fd/${slab.descriptor}`, 'r+'), MIB);
