@@ -22,6 +22,7 @@ import { TargetShape } from '../log/target-shape.ts';
 import { WritableNodes } from '../log/writable-nodes.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../log/write-slab.ts';
 import { Relocator, relocationBatchBlocks } from '../maintenance/relocator.ts';
+import { SharedPieces } from '../maintenance/shared-pieces.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { openMetadata } from '../metadata/open.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -33,6 +34,8 @@ import { createFileSystem } from './tartan-file-system.ts';
 
 /** Nodes that are just starting are waited for so long; what is away then is away. */
 const DEFAULT_SETTLE_TIMEOUT_MS = 3_000;
+/** As many as work on segments at once where a node is rebuilt. */
+const REPAIR_SLOTS = 3;
 
 export interface VolumeOptions {
   readonly coordinator: Coordinator;
@@ -87,7 +90,12 @@ export async function openVolume(platform: Platform, options: VolumeOptions): Pr
   options.onPhase?.('connecting to the nodes');
   const shape = new TargetShape(options);
   const draining = new DrainingNodes();
-  const slabOptions = { ...options.slab, cleanerSlots: CLEANER_SLOTS, widest: WIDEST_SHAPE };
+  const slabOptions = {
+    ...options.slab,
+    cleanerSlots: CLEANER_SLOTS,
+    repairSlots: REPAIR_SLOTS,
+    widest: WIDEST_SHAPE,
+  };
   const slab = createWriteSlab(platform.memory, shape, slabOptions);
   const links = nodeLinks(platform, coordinator, { key, slab: slab.slab });
   try {
@@ -177,7 +185,7 @@ function createLog(
 }
 
 async function openLog(platform: Platform, options: VolumeOptions, parts: LogParts): Promise<Volume> {
-  const { metadata, links } = parts;
+  const { metadata, links, slab } = parts;
   let upkeep: Upkeep | undefined;
   const { writer, reader, relocator, cleaner } = createLog(platform, parts, () => upkeep?.yielding);
   const { readOnly = false } = options;
@@ -207,6 +215,7 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   const stopRecounting = shape.onChange(() => cleaner.recount());
   const opened = new Upkeep(platform, {
     ...{ links, metadata, reader, claims, draining, shape, graceMs },
+    pieces: new SharedPieces(slab.repairSlots),
     sealedSegments: () => [...writer.sealedSegments, ...relocator.sealedSegments],
     ownShape: options,
     ...(options.layoutPolicy === undefined ? {} : { layoutPolicy: options.layoutPolicy }),

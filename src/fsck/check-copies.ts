@@ -68,11 +68,9 @@ export class CopyCheck {
     if (!this.#context.data) return undefined;
     for (let first = 0; first < shape.fragmentBlocks; first += STRIP_BLOCKS) {
       const into = this.#memory.strip(0, Math.min(STRIP_BLOCKS, shape.fragmentBlocks - first));
-      const outcome = await this.#calls.get(nodeId, { segmentId, position, generation }, first, into);
-      if (outcome === 'unreachable') {
-        this.#memory.giveUp();
-        return undefined;
-      }
+      const name = { segmentId, position, generation };
+      const outcome = await this.#calls.get(nodeId, name, first, into, this.#memory);
+      if (outcome === 'unreachable') return undefined;
       if (outcome !== 'ok') return outcome;
       this.#context.bytesRead += into.length;
     }

@@ -2,14 +2,15 @@
  * Reads all fragments of a segment, strip by strip: the nodes check the bytes against the fragments' own checksums, and here the parity is computed
  * anew from the data. The summary of the segment has to name the owners that the extents name.
  *
- * Memory: a strip of each fragment and of each parity, kept for the next segment; thrown away when a node does not answer, since it may
- * still write to it.
+ * Memory: a strip of each fragment and of each parity, kept for the next segment; thrown away when a node does not answer in time, since its answer may
+ * still be written to it.
  */
 import { BLOCK_BYTES } from '../base/units.ts';
 import { FormatError } from '../format/fields.ts';
 import type { SegmentRecord } from '../format/segment-record.ts';
 import { decodeSummary, type SegmentSummary } from '../format/segment-summary.ts';
 import type { NodeCalls } from '../maintenance/node-calls.ts';
+import type { Lender } from '../maintenance/repair-memory.ts';
 import type { CheckContext } from './check-context.ts';
 import type { FragmentState } from './check-fragments.ts';
 import type { Problem } from './problem.ts';
@@ -17,7 +18,7 @@ import { ownerTerm } from './segment-index.ts';
 
 const STRIP_BLOCKS = 128;
 
-export class FragmentData {
+export class FragmentData implements Lender {
   readonly #context: CheckContext;
   readonly #calls: NodeCalls;
   #strips: Buffer[] = [];
@@ -51,13 +52,16 @@ export class FragmentData {
       record.nodes.map(async (nodeId, position) => {
         if (typeof states[position] === 'string') return;
         const name = { segmentId, position, generation };
-        const outcome = await this.#calls.get(nodeId, name, firstBlock, strips[position]!);
+        const outcome = await this.#calls.get(nodeId, name, firstBlock, strips[position]!, this);
         if (outcome === 'ok') this.#context.bytesRead += count * BLOCK_BYTES;
         else states[position] = outcome;
       }),
     );
-    if (states.includes('unreachable')) this.#strips = [];
     return strips;
+  }
+
+  giveUp(): void {
+    this.#strips = [];
   }
 
   #strip(index: number, blocks: number): Buffer {
@@ -92,7 +96,8 @@ export class FragmentData {
       const position = Math.floor(index / fragmentBlocks);
       const into = this.#strip(0, 1);
       const name = { segmentId, position, generation };
-      const outcome = await this.#calls.get(record.nodes[position]!, name, index % fragmentBlocks, into);
+      const nodeId = record.nodes[position]!;
+      const outcome = await this.#calls.get(nodeId, name, index % fragmentBlocks, into, this);
       if (outcome !== 'ok') return outcome;
       into.copy(bytes, at * BLOCK_BYTES);
     }

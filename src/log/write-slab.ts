@@ -25,6 +25,8 @@ export interface WriteSlab {
   slot(index: number): Buffer;
   /** Some of the slots, for a writer of their own. */
   part(first: number, count: number): WriteSlab;
+  /** Memory behind all slots, in pieces of the length of one. */
+  readonly repairSlots: readonly Buffer[];
 }
 
 export interface WriteSlabOptions {
@@ -33,6 +35,8 @@ export interface WriteSlabOptions {
   readonly slotCount?: number;
   /** Slots behind those, for the cleaner. */
   readonly cleanerSlots?: number;
+  /** Slots behind those, for background work that puts fragments. Their memory is taken when they are first used. */
+  readonly repairSlots?: number;
   /** What the slots hold at most, if the shape may change. Their number follows from the shape at first: they become larger, not fewer. */
   readonly widest?: Shape;
 }
@@ -47,14 +51,17 @@ export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlab
   const slotCount = options.slotCount ?? Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, fitting));
   assert(slotCount >= MIN_SLOTS, `${slotCount} slots`);
   const allSlots = slotCount + (options.cleanerSlots ?? 0);
-  const slab = memory.createSlab(allSlots * slotBytes);
+  const { repairSlots = 0 } = options;
+  const slab = memory.createSlab((allSlots + repairSlots) * slotBytes, allSlots * slotBytes);
+  const slot = (index: number) => slab.buffer.subarray(index * slotBytes, (index + 1) * slotBytes);
   const part = (first: number, count: number): WriteSlab => ({
     slab,
     shape,
     geometry,
     slotCount: count,
-    slot: (index) => slab.buffer.subarray((first + index) * slotBytes, (first + index + 1) * slotBytes),
+    slot: (index) => slot(first + index),
     part: (from, length) => part(first + from, length),
+    repairSlots: Array.from({ length: repairSlots }, (_, index) => slot(allSlots + index)),
   });
   return part(0, allSlots);
 }

@@ -12,12 +12,15 @@ import type { Platform, Timer } from '../platform/platform.ts';
 import type { IoBudget, RateLimit } from './budget.ts';
 import { Progress } from './progress.ts';
 import { RepairMemory } from './repair-memory.ts';
+import type { SharedPieces } from './shared-pieces.ts';
 
 export interface BackgroundWorkParts<Task> {
   readonly workers: number;
   readonly claims: FragmentClaims;
   readonly limit: RateLimit;
   readonly budget: IoBudget;
+  /** What they put goes by reference as far as there are any. */
+  readonly pieces: SharedPieces;
   /** Whether a batch is worth asking for. Cheap. */
   readonly isNeeded: () => boolean;
   /** Nothing more is begun while it is true. */
@@ -61,7 +64,10 @@ export class BackgroundWork<Task> {
     this.#platform = platform;
     this.#parts = parts;
     this.progress = new Progress(platform.clock);
-    this.#memories = Array.from({ length: parts.workers }, () => new RepairMemory(platform.memory));
+    this.#memories = Array.from(
+      { length: parts.workers },
+      () => new RepairMemory(platform.memory, parts.pieces),
+    );
   }
 
   get isRunning(): boolean {
@@ -150,6 +156,8 @@ export class BackgroundWork<Task> {
         } catch (error) {
           queue.length = 0;
           throw error;
+        } finally {
+          memory.release();
         }
       }),
     );

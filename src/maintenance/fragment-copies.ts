@@ -28,7 +28,8 @@ export async function makeCopy(
   if (typeof read === 'string') return read;
   const { term } = metadata;
   if (!(await calls.fence(nodeId, term))) return 'refused';
-  if ((await calls.put(nodeId, { ...read.description, term }, read.payload)) !== 'ok') return 'refused';
+  const description = { ...read.description, term };
+  if ((await calls.put(nodeId, description, read.payload, parts.memory)) !== 'ok') return 'refused';
   const isNamed = changeRecord(parts, record, (now) => {
     const copies = [...copiesOf(now), copy].sort((a, b) => a.position - b.position);
     const made = withCopies(now, copies);

@@ -49,7 +49,7 @@ export async function readWhole(
   { position, nodeId }: Holding,
 ): Promise<WholeFragment | 'unreadable' | 'wrong'> {
   const payload = parts.memory.payload(payloadBytes(record));
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   try {
     const described = await source.describe(position, nodeId);
     if (typeof described === 'string') return isAway(described) ? 'unreadable' : 'wrong';
@@ -57,7 +57,6 @@ export async function readWhole(
       const end = Math.min(first + STRIP_BLOCKS, record.fragmentBlocks);
       const into = payload.subarray(first * BLOCK_BYTES, end * BLOCK_BYTES);
       const outcome = await source.read(position, first, into, nodeId);
-      if (outcome === 'unreachable') parts.memory.giveUp();
       if (outcome !== 'ok') return isAway(outcome) ? 'unreadable' : 'wrong';
     }
     const checksums = new Uint32Array(record.fragmentBlocks);

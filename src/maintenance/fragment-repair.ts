@@ -75,7 +75,7 @@ export async function repairFragment(parts: RepairParts, broken: BrokenFragment)
 async function rebuild(parts: RepairParts, broken: BrokenFragment): Promise<Buffer | undefined> {
   const { record, position, bad } = broken;
   const payload = parts.memory.payload(payloadBytes(record));
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   try {
     for (let first = 0; first < record.fragmentBlocks; first += STRIP_BLOCKS) {
       const count = Math.min(STRIP_BLOCKS, record.fragmentBlocks - first);
@@ -97,13 +97,15 @@ export interface StripRange {
   /** The fragment that is wanted; undefined: all data fragments are. */
   readonly not: number | undefined;
   readonly bad: Set<number>;
+  /** Where a fragment's part goes; what it says nothing of goes into a strip. */
+  readonly into?: (position: number) => Uint8Array | undefined;
 }
 
 /** The same range of k fragments, each in its place, data before parity. undefined: so many cannot be had. */
 export async function readStrip(
   parts: RepairParts,
   source: SegmentSource,
-  { first, count, not, bad }: StripRange,
+  { first, count, not, bad, into }: StripRange,
 ): Promise<(Uint8Array | undefined)[] | undefined> {
   const { nodes, dataFragments } = source.record;
   const shards = new Array<Uint8Array | undefined>(nodes.length).fill(undefined);
@@ -111,18 +113,13 @@ export async function readStrip(
     const able = nodes.map((_, at) => at).filter((at) => at !== not && !bad.has(at) && !shards[at]);
     const chosen = able.slice(0, dataFragments - have);
     if (have + chosen.length < dataFragments) return undefined;
-    const outcomes = await Promise.all(
-      chosen.map((at) => source.read(at, first, parts.memory.strip(at, count))),
-    );
-    for (const [index, outcome] of outcomes.entries()) {
-      const at = chosen[index]!;
-      if (outcome === 'ok') shards[at] = parts.memory.strip(at, count);
+    const reads = chosen.map((at) => ({ at, bytes: into?.(at) ?? parts.memory.strip(at, count) }));
+    const outcomes = await Promise.all(reads.map(({ at, bytes }) => source.read(at, first, bytes)));
+    for (const [index, { at, bytes }] of reads.entries()) {
+      if (outcomes[index] === 'ok') shards[at] = bytes;
       else bad.add(at);
     }
-    if (outcomes.includes('unreachable')) {
-      parts.memory.giveUp();
-      return undefined;
-    }
+    if (outcomes.includes('unreachable')) return undefined;
     have = shards.filter((shard) => shard !== undefined).length;
   }
   return shards;
@@ -153,9 +150,8 @@ export async function storeFragment(
   if (new Set(nodes).size < nodes.length) return 'refused';
   const { term } = metadata;
   if (!(await calls.fence(nodeId, term))) return 'refused';
-  if ((await calls.put(nodeId, { ...shape, nodes, position, term, checksums }, payload)) !== 'ok') {
-    return 'refused';
-  }
+  const description = { ...shape, nodes, position, term, checksums };
+  if ((await calls.put(nodeId, description, payload, parts.memory)) !== 'ok') return 'refused';
   if (nodeId === holder) return (await holds(parts, stored)) ? 'restored' : 'refused';
   // What a node has already it keeps as it is.
   if (hasCopy(record, { position, nodeId }) && !(await holds(parts, stored))) return 'refused';
@@ -205,9 +201,8 @@ async function holds(parts: RepairParts, { record, position, nodeId, checksums }
   if (!found.checksums.every((checksum, index) => checksum === checksums[index])) return false;
   for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
     const into = parts.memory.strip(0, Math.min(STRIP_BLOCKS, fragmentBlocks - first));
-    const outcome = await parts.calls.get(nodeId, { segmentId, position, generation }, first, into);
-    if (outcome === 'unreachable') parts.memory.giveUp();
-    if (outcome !== 'ok') return false;
+    const name = { segmentId, position, generation };
+    if ((await parts.calls.get(nodeId, name, first, into, parts.memory)) !== 'ok') return false;
   }
   return true;
 }

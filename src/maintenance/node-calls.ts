@@ -1,4 +1,7 @@
-/** The calls that checks and background work make to storage nodes, with what may come of them said in words. Nothing here is tried twice. */
+/**
+ * The calls that checks and background work make to storage nodes, with what may come of them said in words. Nothing here is tried twice. Whoever lends memory
+ * to a call that gets no answer in time is told until when the node may touch it.
+ */
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import {
@@ -24,11 +27,18 @@ import {
   type FragmentName,
 } from '../format/storage-messages.ts';
 import type { FragmentClaims } from '../log/fragment-claims.ts';
+import type { Lender } from './repair-memory.ts';
 
 const CALL_TIMEOUT_MS = 15_000;
 
 /** missing: not there, or of another generation. corrupt: there, and not what was put. unreachable: nobody says. refused: it does not want to. */
 export type CallFailure = 'missing' | 'corrupt' | 'unreachable' | 'refused';
+
+interface NodeCallOptions extends CallOptions {
+  /** Called when the node has done it, or can do it no more. */
+  readonly ended?: () => void;
+  readonly lender?: Lender;
+}
 
 export class NodeCalls {
   readonly #links: NodeLinks;
@@ -74,26 +84,30 @@ export class NodeCalls {
     return true;
   }
 
-  /** Fills `into`; the node checks the bytes. After 'unreachable' the memory may still be written to. */
+  /** Fills `into`, which is the lender's; the node checks the bytes. */
   async get(
     nodeId: number,
     fragment: FragmentName,
     firstBlock: number,
     into: Uint8Array,
+    lender: Lender,
   ): Promise<'ok' | CallFailure> {
     const body = encodeGetRequest({ ...fragment, firstBlock, blockCount: into.length / BLOCK_BYTES });
-    const reply = await this.#call(nodeId, rpcMethods.getFragment, body, { into });
+    const options = { into, lender };
+    const reply = await this.#call(nodeId, rpcMethods.getFragment, body, options);
     if (typeof reply === 'string') return reply;
     return reply.payloadBytes === into.length ? 'ok' : 'corrupt';
   }
 
+  /** `payload` is the lender's. */
   async put(
     nodeId: number,
     description: FragmentDescription,
     payload: Uint8Array,
+    lender: Lender,
   ): Promise<'ok' | CallFailure> {
     const body = encodePutRequest(description);
-    const reply = await this.#call(nodeId, rpcMethods.putFragment, body, { payload });
+    const reply = await this.#call(nodeId, rpcMethods.putFragment, body, { payload, lender });
     if (typeof reply === 'string') return reply;
     try {
       this.#links.links.get(nodeId)?.noteFreeBytes(decodePutReply(reply.body).freeBytes);
@@ -116,7 +130,7 @@ export class NodeCalls {
       for (const { segmentId } of names) claims?.endFree(segmentId);
     };
     const body = encodeFreeRequest({ term, names });
-    const reply = await this.#call(nodeId, rpcMethods.freeFragments, body, {}, ended);
+    const reply = await this.#call(nodeId, rpcMethods.freeFragments, body, { ended });
     if (typeof reply === 'string') {
       claims?.leftBehind(nodeId);
       return false;
@@ -125,13 +139,11 @@ export class NodeCalls {
     return true;
   }
 
-  /** `ended` is called when the node has done it, or can do it no more. */
   async #call(
     nodeId: number,
     method: number,
     body: Uint8Array,
-    options: CallOptions = {},
-    ended: () => void = () => undefined,
+    { ended = () => undefined, lender, ...options }: NodeCallOptions = {},
   ): Promise<RpcReply | CallFailure> {
     const client = this.#links.links.get(nodeId)?.client;
     if (client === undefined) {
@@ -148,6 +160,7 @@ export class NodeCalls {
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
       void error.settled.then(ended);
+      lender?.giveUp(error.settled);
       return 'unreachable';
     }
   }

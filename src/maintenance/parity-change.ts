@@ -68,7 +68,7 @@ async function compute(
     memory.subarray(index * lengthBytes, (index + 1) * lengthBytes),
   );
   const bad = new Set<number>();
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   try {
     for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
       const blocks = Math.min(STRIP_BLOCKS, fragmentBlocks - first);
@@ -113,7 +113,7 @@ async function putAll(
 
 /** On the last of `nodes`. Its header says what the segment is up to this fragment. */
 async function putOne(
-  { calls, metadata, platform }: RepairParts,
+  { calls, metadata, platform, memory }: RepairParts,
   record: SegmentRecord,
   nodes: readonly number[],
   payload: Buffer,
@@ -126,11 +126,8 @@ async function putOne(
   platform.kernels.crc32cBlocks(payload, BLOCK_BYTES, checksums, 0);
   const parityFragments = nodes.length - record.dataFragments;
   const position = nodes.length - 1;
-  const outcome = await calls.put(
-    nodeId,
-    { ...shape, parityFragments, nodes, position, term, checksums },
-    payload,
-  );
+  const description = { ...shape, parityFragments, nodes, position, term, checksums };
+  const outcome = await calls.put(nodeId, description, payload, memory);
   return outcome === 'ok' || outcome === 'refused' ? outcome : 'unreachable';
 }
 
@@ -157,7 +154,7 @@ export async function dropParity(
 ): Promise<Exclude<ParityOutcome, 'refused' | 'unreachable'>> {
   assert(parityFragments >= 0 && parityFragments < record.parityFragments, 'parity is dropped');
   const nodes = record.nodes.slice(0, record.dataFragments + parityFragments);
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   const headers = await Promise.all(nodes.map((_, position) => source.describe(position)));
   for (const [position, header] of headers.entries()) {
     if (header === 'missing' || header === 'corrupt') damaged.add(position);

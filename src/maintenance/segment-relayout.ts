@@ -3,8 +3,8 @@
  * with full parity (or as much as is asked for), under the next generation. Extents do not change: they count blocks of the segment, whatever it is cut into.
  *
  * No node gets the position that it holds, so the old layout stays whole until the record names the new one: one transaction, when all new
- * fragments are durable; it names no copies. A crash before it leaves the new ones as orphans, after it the old ones. Memory: the segment with its parity, and
- * a strip of each fragment. The caller holds the segment's claim.
+ * fragments are durable; it names no copies. A crash before it leaves the new ones as orphans, after it the old ones. What is read is read to where
+ * the new fragments are put from. Memory: the segment with its parity. The caller holds the segment's claim.
  */
 import { assert } from '../base/assert.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
@@ -12,13 +12,14 @@ import type { SegmentRecord } from '../format/segment-record.ts';
 import { withCopies } from '../log/fragment-holders.ts';
 import { fragmentBlocksFor } from '../log/segment-layout.ts';
 import { changeRecord, freeOld, type RepairOutcome, type RepairParts, readStrip } from './fragment-repair.ts';
-import { STRIP_BLOCKS } from './repair-memory.ts';
 import { payloadBytes } from './segment-source.ts';
 
 /** The format's bound on generations. */
 const MAX_GENERATION = 255;
 /** A node may remember that it freed a fragment of the next generation, which an earlier attempt left. */
 const GENERATIONS_TRIED = 4;
+/** Fragments are read in parts of so many blocks. */
+const READ_BLOCKS = 256;
 
 export interface Relayout {
   readonly record: SegmentRecord;
@@ -77,7 +78,7 @@ export function deranged(nodes: readonly number[], old: readonly number[]): numb
   return order;
 }
 
-/** All fragments of the new layout, one behind the other. */
+/** All fragments of the new layout, one behind the other. Old parity lies where the new one does, which is made when that is not needed any more. */
 async function readInto(
   parts: RepairParts,
   { record, bad }: Relayout,
@@ -87,42 +88,47 @@ async function readInto(
     record.dataFragments * payloadBytes(record),
     made.dataFragments * payloadBytes(made),
   );
-  const parityBytes = made.parityFragments * payloadBytes(made);
+  const parityBytes = Math.max(
+    record.parityFragments * payloadBytes(record),
+    made.parityFragments * payloadBytes(made),
+  );
   const memory = parts.memory.payload(lengthBytes + parityBytes);
   const linear = memory.subarray(0, lengthBytes);
-  if (!(await readData(parts, record, bad, linear))) return undefined;
+  const behind = memory.subarray(lengthBytes);
+  if (!(await readData(parts, { record, bad }, linear, behind))) return undefined;
   const usedBytes = (record.dataBlocks + record.summaryBlocks) * BLOCK_BYTES;
   linear.fill(0, usedBytes);
   const fragment = (from: Buffer, index: number) =>
     from.subarray(index * payloadBytes(made), (index + 1) * payloadBytes(made));
   const data = Array.from({ length: made.dataFragments }, (_, index) => fragment(linear, index));
-  const parity = Array.from({ length: made.parityFragments }, (_, row) =>
-    fragment(memory.subarray(lengthBytes), row),
-  );
+  const parity = Array.from({ length: made.parityFragments }, (_, row) => fragment(behind, row));
   if (parity.length > 0) parts.platform.kernels.encodeParity(parity, data);
   return [...data, ...parity];
 }
 
+/** The data, one fragment behind the other; parity as far as it was needed for that. */
 async function readData(
   parts: RepairParts,
-  record: SegmentRecord,
-  bad: Set<number>,
+  { record, bad }: Pick<Relayout, 'record' | 'bad'>,
   linear: Buffer,
+  parity: Buffer,
 ): Promise<boolean> {
   const { dataFragments, parityFragments, fragmentBlocks } = record;
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   try {
-    for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
-      const count = Math.min(STRIP_BLOCKS, fragmentBlocks - first);
-      const shards = await readStrip(parts, source, { first, count, not: undefined, bad });
+    for (let first = 0; first < fragmentBlocks; first += READ_BLOCKS) {
+      const count = Math.min(READ_BLOCKS, fragmentBlocks - first);
+      const into = (position: number) => {
+        const isData = position < dataFragments;
+        const index = isData ? position : position - dataFragments;
+        const from = (index * fragmentBlocks + first) * BLOCK_BYTES;
+        return (isData ? linear : parity).subarray(from, from + count * BLOCK_BYTES);
+      };
+      const shards = await readStrip(parts, source, { first, count, not: undefined, bad, into });
       if (shards === undefined) return false;
       const wanted: { index: number; out: Uint8Array }[] = [];
       for (let index = 0; index < dataFragments; index++) {
-        const from = (index * fragmentBlocks + first) * BLOCK_BYTES;
-        const out = linear.subarray(from, from + count * BLOCK_BYTES);
-        const shard = shards[index];
-        if (shard !== undefined) out.set(shard);
-        else wanted.push({ index, out });
+        if (shards[index] === undefined) wanted.push({ index, out: into(index) });
       }
       if (wanted.length > 0) {
         parts.platform.kernels.reconstruct(shards, dataFragments, parityFragments, wanted);
@@ -141,7 +147,7 @@ async function put(
   pieces: readonly Buffer[],
 ): Promise<'ok' | 'refused' | 'unreachable'> {
   const { liveBlocks: _, ...shape } = made;
-  const { calls, metadata, platform } = parts;
+  const { calls, metadata, platform, memory } = parts;
   const { term } = metadata;
   const outcomes = await Promise.all(
     made.nodes.map(async (nodeId, position) => {
@@ -149,7 +155,7 @@ async function put(
       const payload = pieces[position]!;
       const checksums = new Uint32Array(made.fragmentBlocks);
       platform.kernels.crc32cBlocks(payload, BLOCK_BYTES, checksums, 0);
-      return calls.put(nodeId, { ...shape, position, term, checksums }, payload);
+      return calls.put(nodeId, { ...shape, position, term, checksums }, payload, memory);
     }),
   );
   if (outcomes.every((outcome) => outcome === 'ok')) return 'ok';

@@ -2,7 +2,7 @@
  * Reads the fragments of one segment for background work: straight from the disk where the node's log files are at hand, checked here
  * against what the fragment's header says; through the node otherwise, which checks them itself.
  *
- * After 'unreachable' the memory that was read into may still be written to: its owner gives it up.
+ * A read that does not end in time may still write to its memory: whoever lends it is told.
  */
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
@@ -14,6 +14,7 @@ import { FragmentReader } from '../log/fragment-reader.ts';
 import { LocalFiles } from '../log/local-files.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { CallFailure, NodeCalls } from './node-calls.ts';
+import type { Lender } from './repair-memory.ts';
 
 /** A disk that takes longer is stuck. */
 const READ_TIMEOUT_MS = 15_000;
@@ -33,8 +34,9 @@ export class SegmentSources {
     this.#reader = new FragmentReader(platform, links, this.#locations, this.#files);
   }
 
-  open(record: SegmentRecord): SegmentSource {
-    return new SegmentSource(this.#platform, this.#calls, this.#reader, record);
+  /** `lender`: whose memory is read into. */
+  open(record: SegmentRecord, lender: Lender): SegmentSource {
+    return new SegmentSource(this.#platform, this.#calls, this.#reader, record, lender);
   }
 
   /** Nothing of a segment is read again soon. */
@@ -52,13 +54,21 @@ export class SegmentSource {
   readonly #platform: Platform;
   readonly #calls: NodeCalls;
   readonly #reader: FragmentReader;
+  readonly #lender: Lender;
   /** By node: each has one fragment of the segment. */
   readonly #descriptions = new Map<number, Promise<FragmentDescription | CallFailure>>();
 
-  constructor(platform: Platform, calls: NodeCalls, reader: FragmentReader, record: SegmentRecord) {
+  constructor(
+    platform: Platform,
+    calls: NodeCalls,
+    reader: FragmentReader,
+    record: SegmentRecord,
+    lender: Lender,
+  ) {
     this.#platform = platform;
     this.#calls = calls;
     this.#reader = reader;
+    this.#lender = lender;
     this.record = record;
   }
 
@@ -107,6 +117,7 @@ export class SegmentSource {
     const outcome = await this.#inTime(reading);
     if (outcome !== 'late') return outcome;
     read.cancelled = true;
+    this.#lender.giveUp(reading.then(() => undefined));
     if (read.transferring) void this.#reader.outlast(read, reading);
     return 'unreachable';
   }

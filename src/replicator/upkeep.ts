@@ -38,6 +38,7 @@ import type { TargetShape } from '../log/target-shape.ts';
 import { IoBudget, RateLimit } from '../maintenance/budget.ts';
 import { NodeCalls } from '../maintenance/node-calls.ts';
 import { SegmentSources } from '../maintenance/segment-source.ts';
+import type { SharedPieces } from '../maintenance/shared-pieces.ts';
 import type { PrimaryManager } from '../metadata/manager.ts';
 import { MetadataUnavailable } from '../metadata/metadata.ts';
 import type { Platform, Timer } from '../platform/platform.ts';
@@ -67,6 +68,8 @@ export interface UpkeepParts {
   /** Tells of corrupt blocks that somebody met. */
   readonly reader: SegmentReader;
   readonly claims: FragmentClaims;
+  /** For what background work puts. */
+  readonly pieces: SharedPieces;
   /** This is who changes it, and keeps it durable. */
   readonly draining: DrainingNodes;
   /** Segments of any writer that nodes may have been chosen for. */
@@ -132,7 +135,7 @@ export class Upkeep {
   #closed = false;
 
   constructor(platform: Platform, parts: UpkeepParts) {
-    const { links, metadata, reader, claims, draining, shape, ownShape } = parts;
+    const { links, metadata, reader, claims, pieces, draining, shape, ownShape } = parts;
     this.#platform = platform;
     this.#parts = parts;
     this.#places = new SegmentPlaces(ownShape.parityFragments);
@@ -148,7 +151,10 @@ export class Upkeep {
       platform,
       () => (this.#places.committedBlocks + reader.statistics().blocksRead) * BLOCK_BYTES,
     );
-    const shared = { metadata, calls: this.#calls, sources: this.#sources, claims, budget, draining };
+    const shared = {
+      ...{ metadata, calls: this.#calls, sources: this.#sources, claims },
+      ...{ budget, pieces, draining },
+    };
     const balanceSettings = this.#drainSettings.settings;
     this.#balanceLimit.bytesPerSecond = balanceSettings.limitBytesPerSecond || undefined;
     this.#healSettings = this.#saved.load('heal', decodeHealSettings) ?? {

@@ -23,6 +23,7 @@ import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import { addParity, dropParity, type ParityOutcome } from '../../maintenance/parity-change.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
+import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { moveOne, ROOM_FACTOR } from '../balance/move-segment.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
@@ -33,6 +34,7 @@ export interface ConverterParts extends Omit<RepairParts, 'memory' | 'platform' 
   readonly claims: FragmentClaims;
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
+  readonly pieces: SharedPieces;
   readonly limit: RateLimit;
   /** They get nothing. */
   readonly draining: DrainingNodes;
@@ -80,7 +82,13 @@ export class Converter {
     this.#parts = parts;
     this.#paused = paused;
     this.#work = new BackgroundWork(platform, {
-      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      ...{
+        workers: WORKERS,
+        claims: parts.claims,
+        limit: parts.limit,
+        budget: parts.budget,
+        pieces: parts.pieces,
+      },
       isNeeded: () => this.#isNeeded(),
       isHeldUp: () => this.#paused || parts.mustWait(),
       batch: () => this.#batch(),

@@ -17,6 +17,7 @@ import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { placeableShape } from '../adapt/request.ts';
 import type { PlaceClass, SegmentPlaces } from '../heal/segment-places.ts';
@@ -30,6 +31,7 @@ export interface BalancerParts extends Omit<RepairParts, 'memory' | 'platform' |
   readonly claims: FragmentClaims;
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
+  readonly pieces: SharedPieces;
   readonly limit: RateLimit;
   readonly draining: DrainingNodes;
   /** What new segments aim for. */
@@ -101,7 +103,13 @@ export class Balancer {
     this.#parts = parts;
     this.#paused = paused;
     this.#work = new BackgroundWork(platform, {
-      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      ...{
+        workers: WORKERS,
+        claims: parts.claims,
+        limit: parts.limit,
+        budget: parts.budget,
+        pieces: parts.pieces,
+      },
       isNeeded: () => !this.#paused && parts.places.isLoaded,
       isHeldUp: () => this.#paused || parts.mustWait(),
       batch: () => this.#batch(),

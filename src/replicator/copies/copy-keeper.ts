@@ -19,6 +19,7 @@ import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import { dropCopies, makeCopy } from '../../maintenance/fragment-copies.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
 import type { Platform } from '../../platform/platform.ts';
 import type { SegmentPlaces } from '../heal/segment-places.ts';
 import { DEFAULT_READ_COPY_POLICY } from '../plan/read-copies.ts';
@@ -33,6 +34,7 @@ export interface CopyKeeperParts extends Omit<RepairParts, 'memory' | 'platform'
   readonly places: SegmentPlaces;
   readonly use: ReadUse;
   readonly budget: IoBudget;
+  readonly pieces: SharedPieces;
   readonly limit: RateLimit;
   readonly draining: DrainingNodes;
   readonly isGone: (nodeId: number) => boolean;
@@ -78,7 +80,7 @@ export class CopyKeeper {
   #dropped = 0;
 
   constructor(platform: Platform, parts: CopyKeeperParts, settings: CopySettings) {
-    const { links, metadata, claims, limit, budget, draining, places, use, hasRoom } = parts;
+    const { links, metadata, claims, limit, budget, pieces, draining, places, use, hasRoom } = parts;
     this.#platform = platform;
     this.#parts = parts;
     this.#settings = settings;
@@ -90,7 +92,7 @@ export class CopyKeeper {
     this.#judge = new CopyJudge({ clock, links, draining, meter: this.#meter }, settings);
     this.#room = new RoomForWriters({ clock, places, hasRoom, onShort: () => this.#work.wake() });
     this.#work = new BackgroundWork<Task>(platform, {
-      ...{ workers: 1, claims, limit, budget },
+      ...{ workers: 1, claims, limit, budget, pieces },
       isNeeded: () => places.isLoaded && (this.#settings.enabled || places.copiedCount > 0),
       isHeldUp: () => false,
       batch: () => this.#batch(),

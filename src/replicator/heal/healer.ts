@@ -18,6 +18,7 @@ import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
 import { healSegment } from './heal-segment.ts';
 import type { HealableNow, RedundancyCount, SegmentPlaces } from './segment-places.ts';
@@ -27,6 +28,7 @@ export interface HealerParts extends Omit<RepairParts, 'memory' | 'platform' | '
   readonly claims: FragmentClaims;
   readonly places: SegmentPlaces;
   readonly budget: IoBudget;
+  readonly pieces: SharedPieces;
   readonly limit: RateLimit;
   /** They get nothing. */
   readonly draining: DrainingNodes;
@@ -73,7 +75,13 @@ export class Healer {
     this.#platform = platform;
     this.#parts = parts;
     this.#work = new BackgroundWork(platform, {
-      ...{ workers: WORKERS, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      ...{
+        workers: WORKERS,
+        claims: parts.claims,
+        limit: parts.limit,
+        budget: parts.budget,
+        pieces: parts.pieces,
+      },
       isNeeded: () => this.#isNeeded(),
       isHeldUp: () => this.#paused,
       batch: () => this.#batch(),

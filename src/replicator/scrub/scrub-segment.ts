@@ -28,7 +28,7 @@ export async function scrubSegment(parts: ScrubParts, record: SegmentRecord): Pr
   const bad = new Set<number>();
   const unread = new Set<number>();
   const badCopies: Holding[] = [];
-  const source = parts.sources.open(record);
+  const source = parts.sources.open(record, parts.memory);
   let bytesRead = 0;
   try {
     for (let first = 0; first < record.fragmentBlocks; first += STRIP_BLOCKS) {
@@ -59,7 +59,6 @@ async function readCopy(
   for (let first = 0; first < fragmentBlocks; first += STRIP_BLOCKS) {
     const strip = memory.strip(position, Math.min(STRIP_BLOCKS, fragmentBlocks - first));
     const outcome = await source.read(position, first, strip, nodeId);
-    if (outcome === 'unreachable') memory.giveUp();
     if (outcome !== 'ok') return { bytesRead, isBad: outcome !== 'unreachable' && outcome !== 'refused' };
     bytesRead += strip.length;
   }
@@ -82,7 +81,6 @@ async function readStrip(
       else bad.add(position);
     }),
   );
-  if (unread.size > 0) memory.giveUp();
   return bytesRead;
 }
 

@@ -13,12 +13,14 @@ import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import { type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
+import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { type Scrubbed, scrubSegment } from './scrub-segment.ts';
 
 export interface ScrubberParts extends Omit<RepairParts, 'memory' | 'platform' | 'claims'> {
   readonly claims: FragmentClaims;
   readonly budget: IoBudget;
+  readonly pieces: SharedPieces;
   readonly limit: RateLimit;
   /** What could not be repaired at once. */
   readonly onDamage: (record: SegmentRecord, nodeId: number) => void;
@@ -62,7 +64,7 @@ export class Scrubber {
     this.#parts = parts;
     this.#state = state;
     this.#work = new BackgroundWork(platform, {
-      ...{ workers: 1, claims: parts.claims, limit: parts.limit, budget: parts.budget },
+      ...{ workers: 1, claims: parts.claims, limit: parts.limit, budget: parts.budget, pieces: parts.pieces },
       isNeeded: () => !this.#state.paused && (this.#state.underWay || this.#dueInMs() <= 0),
       isHeldUp: () => this.#state.paused,
       batch: () => this.#page(),

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FragmentClaims } from '../../../src/log/fragment-claims.ts';
 import { BackgroundWork, type BackgroundWorkParts } from '../../../src/maintenance/background-work.ts';
 import { IoBudget, RateLimit } from '../../../src/maintenance/budget.ts';
+import { SharedPieces } from '../../../src/maintenance/shared-pieces.ts';
 import { MetadataUnavailable } from '../../../src/metadata/metadata.ts';
 import type { Platform, Timer } from '../../../src/platform/platform.ts';
 import { ManualClock, testPlatform } from '../filesystem/harness.ts';
@@ -43,6 +44,7 @@ function make(parts: Partial<BackgroundWorkParts<number>>): BackgroundWork<numbe
   work = new BackgroundWork<number>(platform, {
     ...{ workers: 2, claims: new FragmentClaims(), limit: new RateLimit(platform) },
     budget: new IoBudget(platform, () => 0),
+    pieces: new SharedPieces([]),
     isNeeded: () => true,
     isHeldUp: () => false,
     batch: () => [],
