@@ -12,7 +12,7 @@ const GROUPS = [
   [5, 6, 7, 8],
 ];
 const node = (id: number, domain = String(id), freeBytes = GIB): BalanceNode => ({ id, domain, freeBytes });
-const eight = (domainOf = String): BalanceNode[] =>
+const eight = (domainOf: (id: number) => string = String): BalanceNode[] =>
   [1, 2, 3, 4, 5, 6, 7, 8].map((id) => node(id, domainOf(id)));
 
 describe('groups in force', () => {
@@ -78,7 +78,7 @@ describe('gathering a segment into one group', () => {
     });
     fc.assert(
       fc.property(arbitrary, ({ domains, held }) => {
-        const nodes = eight((id) => domains[Number(id) - 1]!);
+        const nodes = eight((id) => domains[id - 1]!);
         const moves = planGathering(held, nodes, GROUPS, 0);
         if (moves.length === 0) return;
         const shared = (ids: readonly number[]): number =>
