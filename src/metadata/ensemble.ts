@@ -17,7 +17,7 @@ import { decodeManagerRecord, encodeRecord } from '../cluster/node-record.ts';
 import type { NodeLinks } from '../cluster/nodes.ts';
 import type { JournalState } from '../format/journal-messages.ts';
 import type { Checksum } from '../format/metadata-records.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { Platform, Timer } from '../platform/platform.ts';
 import { Journal, type Member } from './journal.ts';
 import { isMemberFailure, MemberClient, MemberError } from './member-client.ts';
 import { Deposed, MetadataUnavailable } from './metadata.ts';
@@ -26,6 +26,9 @@ import type { RetainedEntries } from './retained-entries.ts';
 /** Without an ensemble for so long, waiting calls fail. */
 const TROUBLE_AFTER_MS = 3000;
 const RETRY_MS = 100;
+/** How often the time of a change is counted, and the most that counts at once: a process that was stopped has waited for nobody meanwhile. */
+const TICK_MS = 100;
+const LONGEST_TICK_MS = 2 * TICK_MS;
 
 export interface EnsembleOptions {
   readonly platform: Platform;
@@ -44,6 +47,9 @@ export class Ensemble {
   #leaving: { readonly member: Member; readonly leastOthers: number } | undefined;
   #coordinatorIsAway = false;
   /** When nobody could be blamed but the coordinator, or a node was being filled, for the last time. */
+  /** Time that this process spent in changes, as far as it was running. */
+  #awakeMs = 0;
+  /** By that clock. */
   #excusedMs = Number.NEGATIVE_INFINITY;
   #filling = 0;
   #lacksMembers = false;
@@ -132,16 +138,7 @@ export class Ensemble {
 
   async #change(): Promise<void> {
     const { timers } = this.#options.platform;
-    const tell = (): void => {
-      const waitMs = this.#patienceMs();
-      if (waitMs > 0) {
-        timer = timers.after(waitMs, tell);
-        return;
-      }
-      this.trouble = new MetadataUnavailable('no ensemble of storage nodes can take the journal');
-      this.journal.rejectWaiters(this.trouble);
-    };
-    let timer = timers.after(TROUBLE_AFTER_MS, tell);
+    const patience = this.#watchPatience();
     try {
       for (;;) {
         await this.journal.quiesce();
@@ -152,9 +149,34 @@ export class Ensemble {
         await timers.sleep(RETRY_MS);
       }
     } finally {
-      timer.cancel();
+      patience.cancel();
       this.#tellAttempt();
     }
+  }
+
+  /** Whoever waits is told when there is no ensemble for too long. */
+  #watchPatience(): Timer {
+    const { timers, clock } = this.#options.platform;
+    let seenMs = clock.monotonicMs();
+    let lookAtMs = this.#awakeMs + TROUBLE_AFTER_MS;
+    const tick = (): void => {
+      const nowMs = clock.monotonicMs();
+      this.#awakeMs += Math.min(nowMs - seenMs, LONGEST_TICK_MS);
+      seenMs = nowMs;
+      if (this.#awakeMs >= lookAtMs) {
+        const waitMs = this.#patienceMs();
+        if (waitMs <= 0) {
+          this.trouble = new MetadataUnavailable('no ensemble of storage nodes can take the journal');
+          this.#options.platform.log.warn('journal-without-ensemble', { why: this.trouble.message });
+          this.journal.rejectWaiters(this.trouble);
+          return;
+        }
+        lookAtMs = this.#awakeMs + waitMs;
+      }
+      timer = timers.after(TICK_MS, tick);
+    };
+    let timer = timers.after(TICK_MS, tick);
+    return { cancel: () => timer.cancel() };
   }
 
   #tellAttempt(): void {
@@ -166,15 +188,14 @@ export class Ensemble {
    * reached, whoever waits goes on waiting until it is back, and has the whole time for the change from then on.
    */
   #patienceMs(): number {
-    const { clock } = this.#options.platform;
     const isAnyUp = [...this.journal.members, ...this.#joining].some((member) => member.client.isUp);
     if (this.#filling === 0 && !isAnyUp) return 0;
     if (this.#filling > 0 || this.#coordinatorIsAway) this.#excuse();
-    return this.#excusedMs + TROUBLE_AFTER_MS - clock.monotonicMs();
+    return this.#excusedMs + TROUBLE_AFTER_MS - this.#awakeMs;
   }
 
   #excuse(): void {
-    this.#excusedMs = this.#options.platform.clock.monotonicMs();
+    this.#excusedMs = this.#awakeMs;
   }
 
   /** The last attempt found none of the members: only nodes that are filled anew can go on. */

@@ -269,6 +269,33 @@ test('a coordinator that was away leaves the whole time for a change that takes 
   expect(members(manager)).not.toContain(second);
 });
 
+test('time in which the primary was stopped itself does not count as waiting for members', async () => {
+  const manager = await open();
+  const [first, second, third] = members(manager);
+  const appended = new Promise<void>((resolve) => {
+    cluster.node(second!).onCall = (method) => {
+      if (method === rpcMethods.journalAppend) resolve();
+    };
+  });
+  cluster.node(second!).ignore.add(rpcMethods.journalAppend);
+  // The change begins at once, and waits for the append that nobody answers.
+  cluster.node(first!).cut();
+  create(manager, 'waits');
+  const synced = manager.sync();
+  await appended;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const answering = cluster.node(third!);
+  const serve = answering.serve.bind(answering);
+  vi.spyOn(answering, 'serve').mockImplementation(async (method, body) => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return serve(method, body);
+  });
+  // As SIGSTOP does: all timers are due at once afterwards, before anybody's answer is read.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3200);
+  await synced;
+  for (const lost of [first, second]) expect(members(manager)).not.toContain(lost);
+});
+
 test('a primary whose members are all lost goes on with nodes that held nothing', async () => {
   const manager = await open();
   create(manager, 'before');
