@@ -2,6 +2,7 @@
  * Runs workloads without a simulated cluster: over a file system in this process that a test can crash. Time stands still but for
  * pauses, and a pause is a few turns of the event loop.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NO_RANGES } from '../../../src/base/block-ranges.ts';
 import type { FileSystem } from '../../../src/filesystem/file-system.ts';
 import type { Volume } from '../../../src/filesystem/volume.ts';
@@ -22,6 +23,8 @@ export interface Served {
   readonly metadata?: Pick<MetadataManager, 'reservation'>;
   /** Loses what is not durable; `choice` picks how much of it. */
   crash?(choice: number): Promise<void>;
+  /** What is served works in real time; a part of each wait takes place. */
+  readonly isReal?: boolean;
 }
 
 export interface LoadOptions {
@@ -137,9 +140,13 @@ export class TestLoad {
 
   async #sleep(delayMs: number): Promise<void> {
     this.nowMs += delayMs;
+    if (this.#served.isReal === true) await sleep(delayMs / REAL_TIME_SHARE);
     for (let turns = this.#dice.below(6); turns >= 0; turns--) await turn();
   }
 }
+
+/** Nodes tell twice a second how much room they have. */
+const REAL_TIME_SHARE = 20;
 
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

@@ -95,6 +95,7 @@ describe('on real nodes', () => {
           return world.metadata;
         },
         crash: () => world.crash(),
+        isReal: true,
       };
       await loaded(served, make(), { seed: 5, crashChance: 0.004, operations: 400 });
     },
