@@ -22,7 +22,7 @@ describe('kill -9 of every process while records are written and synced', () => 
     expect(Math.min(...writer.acknowledged)).toBeGreaterThan(0);
     volume.up();
     expectAcknowledged(volume, writer.acknowledged);
-    expect(volume.status().health).toBe('healthy');
+    await volume.untilHealthy();
   });
 });
 

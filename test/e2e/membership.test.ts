@@ -56,8 +56,8 @@ test('nodes join a volume that is written to, take new data, get labels that hol
     await startFio(volume.mountPoint, ...flags, `--filename=${file}`, '--verify_only=1').finished;
   }
   volume.run('up', '--nodes', '7');
-  const { health, nodes } = volume.status();
-  expect(health).toBe('healthy');
+  await volume.untilHealthy();
+  const { nodes } = volume.status();
   expect(nodes.map(({ id, state }) => `${id} ${state}`).sort()).toEqual(
     [1, 2, 3, 4, 5, 6, 7].map((id) => `${id} up`),
   );

@@ -30,7 +30,7 @@ describe('five nodes, 4+1', () => {
       await startFio(volume.mountPoint, ...flags).finished;
       volume.run('node', 'start', String(id));
     }
-    expect(volume.status().health).toBe('healthy');
+    await volume.untilHealthy();
   });
 });
 
@@ -82,7 +82,7 @@ describe('two nodes', () => {
     });
     volume.run('node', 'start', '2');
     volume.run('wait', 'healed');
-    expect(volume.status().health).toBe('healthy');
+    await volume.untilHealthy();
     volume.run('node', 'kill', '1');
     volume.dropCaches();
     for (const name of ['under', 'after']) {

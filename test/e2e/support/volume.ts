@@ -5,6 +5,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { StatusReport } from '../../../src/cli/status/status-report.ts';
 
@@ -105,6 +106,17 @@ export class TestVolume {
 
   status(): StatusReport {
     return JSON.parse(this.try('status', '--json').stdout) as StatusReport;
+  }
+
+  /** The mount has its own link to a node that was just started, and compares what the node holds, before it says so. */
+  async untilHealthy(): Promise<void> {
+    const endMs = performance.now() + PATIENT.timeout;
+    for (;;) {
+      const { health, reason } = this.status();
+      if (health === 'healthy') return;
+      if (performance.now() > endMs) throw new Error(`still ${health}: ${reason}`);
+      await sleep(LOOK_MS);
+    }
   }
 
   nodePid(id: number): number {
