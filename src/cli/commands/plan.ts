@@ -50,10 +50,17 @@ export function addPlanCommand(program: Command): void {
   addJsonOption(addVolumeOptions(command)).action(async (options: PlanOptions) => {
     const { layout } = existingVolume(options);
     const facts = await withMount(layout, (call) => call<PlanningFacts | null>({ command: 'plan' }));
-    if (facts === null || facts.nodes.some(({ capacityBytes }) => capacityBytes === 0)) {
+    if (facts === null) {
       throw new CommandFailure(
         exitCodes.unavailable,
-        'too few nodes answer to plan anything; see `tartan status`',
+        'too few nodes are left to plan anything; see `tartan status`',
+      );
+    }
+    const unknown = facts.nodes.find(({ role, capacityBytes }) => role === 'member' && capacityBytes === 0);
+    if (unknown !== undefined) {
+      throw new CommandFailure(
+        exitCodes.unavailable,
+        `node ${unknown.id} has not said yet how large it is: start it, or wait until it counts as gone; see \`tartan status\``,
       );
     }
     const { wantedUnavailability, domainUnavailability, ...asked } = facts;

@@ -33,10 +33,10 @@ export function supposing(request: PlanRequest, assumed: PlanAssumptions): PlanR
   };
 }
 
-/** `count` nodes more, like the mean of those that are there and empty. */
+/** `count` nodes more, like the mean of those that are to stay, and empty. */
 export function joining(request: PlanRequest, count: number): PlanEvent {
-  const { nodes } = request;
-  const last = Math.max(...nodes.map(({ id }) => id));
+  const last = Math.max(...request.nodes.map(({ id }) => id));
+  const nodes = request.nodes.filter(({ role }) => role === 'member');
   const capacityBytes = nodes.reduce((sum, node) => sum + node.capacityBytes, 0) / nodes.length;
   const unavailability = nodes.reduce((sum, node) => sum + node.unavailability, 0) / nodes.length;
   return {

@@ -74,6 +74,20 @@ test('more nodes under the same stripes are less available, and the table says s
   expect(plan.candidates[0]?.meetsTarget).toBe(true);
 });
 
+test('nodes that join are like those that stay, not like those that are gone', () => {
+  const before = request(0.99);
+  const nodes = before.nodes.map((node) =>
+    node.id === 3 ? { ...node, role: 'gone' as const, capacityBytes: 0, freeBytes: 0 } : node,
+  );
+  expect(joining({ ...before, nodes }, 2)).toMatchObject({
+    kind: 'join',
+    nodes: [
+      { id: 6, capacityBytes: 100 * GIB, role: 'member' },
+      { id: 7, capacityBytes: 100 * GIB },
+    ],
+  });
+});
+
 test('a target that no layout meets comes with what would', () => {
   const plan = planLayouts(request(0.9999999999999));
   expect(plan.why).toBe('best-effort');
