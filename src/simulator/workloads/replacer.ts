@@ -18,7 +18,8 @@ interface Replacement {
 export class ReplacerWorkload implements Workload {
   readonly name = 'replacer';
   #underWay: Replacement | undefined;
-  #replaced = 0;
+  /** The mount may not know yet that they are gone; who replaces nodes does. */
+  readonly #struckOff = new Set<number>();
 
   async run(context: WorkloadContext): Promise<void> {
     const { dice } = context;
@@ -41,7 +42,7 @@ export class ReplacerWorkload implements Workload {
       await this.#step(context);
       await context.sleep(POLL_MS);
     }
-    context.world.trace.event('replaced', { nodes: this.#replaced });
+    context.world.trace.event('replaced', { nodes: this.#struckOff.size });
   }
 
   /** False: there is nothing left to be done. */
@@ -59,7 +60,8 @@ export class ReplacerWorkload implements Workload {
 
   async #begin(context: WorkloadContext): Promise<Replacement | undefined> {
     const { volume } = await context.mounted();
-    const oldId = context.dice.pick([...volume.links.links.keys()]);
+    const listed = [...volume.links.links.keys()].filter((id) => !this.#struckOff.has(id));
+    const oldId = context.dice.pick(listed);
     const newId = context.join();
     return newId === undefined ? undefined : { oldId, newId };
   }
@@ -78,7 +80,7 @@ export class ReplacerWorkload implements Workload {
     await context.sleep(context.dice.below(400));
     context.strikeOff(oldId);
     this.#underWay = undefined;
-    this.#replaced += 1;
+    this.#struckOff.add(oldId);
   }
 }
 
