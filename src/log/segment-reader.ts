@@ -208,14 +208,15 @@ class LogReader implements SegmentReader {
       });
       this.onCorrupt?.(read.record, read.nodeId);
     }
+    const answering = this.#answering(read.record);
     const rebuilt = await this.#rebuildPiece(read, outcome, reading);
     if (rebuilt === 'ok') return;
     if (outcome === 'slow' && !read.cancelled && (await reading) === 'ok') return;
     const last = await this.#fragments.read(read.throughItsNode());
     if (last === 'ok') return;
     const stale = rebuilt === 'stale' || (outcome === 'missing' && !read.isOfCopy) || last === 'missing';
-    if (!stale && !read.transferring && (await this.#links.reach(read.record.nodes))) {
-      // A node came back that was not connected yet; each return is counted on once.
+    if (!stale && !read.transferring && (await this.#isOneBack(read.record, answering))) {
+      // Each return is counted on once.
       const again = read.again();
       const rereading = this.#fragments.read(again);
       const reread = await this.#watch.watch(rereading);
@@ -225,6 +226,16 @@ class LogReader implements SegmentReader {
     if (stale) throw new LogUnreadable('stale', `segment ${segmentId} is gone`);
     this.#noteLost(read);
     throw new LogUnreadable('lost', `too few fragments of segment ${segmentId} can be read for ${what}`);
+  }
+
+  #answering({ nodes }: SegmentRecord): readonly number[] {
+    return nodes.filter((id) => this.#links.links.get(id)?.state === 'up');
+  }
+
+  /** A node that did not answer before the fragments were looked for does now, or does once it is connected. */
+  async #isOneBack(record: SegmentRecord, before: readonly number[]): Promise<boolean> {
+    if (this.#answering(record).some((id) => !before.includes(id))) return true;
+    return this.#links.reach(record.nodes);
   }
 
   /** Whoever reads a lost file reads it to its end: one line a second is enough. */

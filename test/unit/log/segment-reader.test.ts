@@ -237,6 +237,23 @@ test('before a read is given up, nodes that are not connected are tried once mor
   await expect(log.read(segmentId, 0, 4)).rejects.toMatchObject({ reason: 'lost' });
 });
 
+test('a node that comes back while a slow one is waited for is asked before a read is given up', async () => {
+  const log = await oneSegment();
+  const { segmentId, nodes } = segmentOf(log);
+  const [first, second] = [log.cluster.node(nodes[0]!), log.cluster.node(nodes[1]!)];
+  log.cluster.onReach = () => false;
+  second.kill();
+  first.frozen = [];
+  const reading = log.read(segmentId, 0, 4);
+  // Taken for slow, and what would have to be rebuilt instead takes the second.
+  await log.platform.time.pass(1_000);
+  second.restart();
+  await settle();
+  first.kill();
+  await log.platform.time.pass(1_000);
+  await reading;
+});
+
 test('before a read is given up, nodes that are taken for slow are asked all the same', async () => {
   const log = await oneSegment();
   const { segmentId, nodes } = segmentOf(log);
