@@ -21,6 +21,15 @@ export interface Shape {
   readonly parityFragments: number;
 }
 
+/**
+ * What can be written with too few nodes for full parity: all there is of it, for one data fragment. undefined: none answers, or more of those that are meant to hold
+ * fragments are away than the parity bears.
+ */
+export function degradedShape(meant: number, answering: number, parityFragments: number): Shape | undefined {
+  if (answering === 0 || meant - answering > parityFragments) return undefined;
+  return { dataFragments: 1, parityFragments: answering - 1 };
+}
+
 /** What a slot has to hold so that no layout is too large for it: the most data fragments and the most parity, though no segment has both. */
 export const WIDEST_SHAPE: Shape = { dataFragments: MAX_NODES, parityFragments: MAX_PARITY };
 

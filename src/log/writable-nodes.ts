@@ -20,7 +20,7 @@ import {
   type SegmentLayout,
 } from '../cluster/placement.ts';
 import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
-import { fragmentBlocksFor, type Shape } from './segment-layout.ts';
+import { degradedShape, fragmentBlocksFor, type Shape } from './segment-layout.ts';
 
 /** A node that refused a fragment is asked again after so many ticks. */
 const AVOID_TICKS = 10;
@@ -122,10 +122,9 @@ export class WritableNodes {
     if (this.live().length > parityFragments) return { dataFragments, parityFragments };
     if (least === 'full' || this.#fewTicks < DEGRADED_TICKS) return undefined;
     const answering = this.#withRoom((link) => this.#answers(link)).length;
-    const away = this.known().length - answering;
     // One that refuses is there: what is written waits for it.
-    if (answering === 0 || away > parityFragments || this.live().length < answering) return undefined;
-    return { dataFragments: 1, parityFragments: answering - 1 };
+    if (this.live().length < answering) return undefined;
+    return degradedShape(this.known().length, answering, parityFragments);
   }
 
   /** Whether one more full segment can be placed beside `unplaced` ones that have no nodes yet. */

@@ -8,7 +8,7 @@
 import type { NodeGroups } from '../../cluster/node-groups.ts';
 import { type NodeLink, upNodes } from '../../cluster/nodes.ts';
 import type { AvailabilityState } from '../../format/availability-state.ts';
-import type { Shape } from '../../log/segment-layout.ts';
+import { degradedShape, type Shape } from '../../log/segment-layout.ts';
 import type { TargetShape } from '../../log/target-shape.ts';
 import { MetadataUnavailable } from '../../metadata/metadata.ts';
 import type { Platform, Timer } from '../../platform/platform.ts';
@@ -219,9 +219,7 @@ export class Adapter {
     const { parityFragments } = shape;
     const known = draining.placeable([...links.links.values()], parityFragments).length;
     const writable = draining.placeable(upNodes(links), parityFragments).length;
-    const full = placeableShape(shape, writable);
-    if (full !== undefined || writable === 0 || known - writable > parityFragments) return full;
-    return { dataFragments: 1, parityFragments: writable - 1 };
+    return placeableShape(shape, writable) ?? degradedShape(known, writable, parityFragments);
   }
 
   /** Those that were chosen, as they are with the nodes that there are now. */
