@@ -3,6 +3,9 @@
 //
 // A mapping lives until its ArrayBuffer is gone (closed or collected) and no transfer pins it. Descriptors belong to
 // the TypeScript face. Also here: private page-aligned memory, which has the same life but no pins.
+//
+// Both are made of huge pages where the system lets them: a transfer of hundreds of scattered pages takes the disk's queue
+// much longer than one of a whole piece.
 #include "slab.h"
 
 #include <fcntl.h>
@@ -17,9 +20,13 @@
 
 #define HUGE_PAGE_BYTES (2u << 20)
 #define PAGE_BYTES 4096u
+#define NO_DESCRIPTOR (-1)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
 #endif
 
 struct tartan_slab {
@@ -76,8 +83,17 @@ static void release_slab(napi_env env, void *data, void *hint) {
   if (unmap) destroy(slab);
 }
 
+// Asks for huge pages where shared memory does not get them by itself, which is so on most systems. Each has to have one small page
+// to begin with. Does what it can: Linux from 6.1 on, with enough memory in one piece.
+static void gather_in_huge_pages(uint8_t *start, size_t length) {
+  for (size_t at = 0; at + HUGE_PAGE_BYTES <= length; at += HUGE_PAGE_BYTES)
+    if (madvise(start + at, PAGE_BYTES, MADV_POPULATE_WRITE) != 0) return;
+  madvise(start, length / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_COLLAPSE);
+}
+
 // Reports memory that does not exist as an error here instead of a signal later.
 static int populate(uint8_t *start, size_t length, int fd) {
+  gather_in_huge_pages(start, length);
   if (madvise(start, length, MADV_POPULATE_WRITE) == 0) return 0;
   if (errno != EINVAL) return -errno;
   // Before Linux 5.14: reserve the pages, then touch them. Writing zero back is safe only where nobody else writes,
@@ -91,13 +107,14 @@ static int populate(uint8_t *start, size_t length, int fd) {
 // counts those only.
 static int reserve(size_t length, int fd) { return fallocate(fd, 0, 0, (off_t)length) == 0 ? 0 : -errno; }
 
-// Maps the whole descriptor at a huge-page boundary. NULL with errno set when it cannot be done.
+// Maps the whole descriptor, or private memory for NO_DESCRIPTOR, at a huge-page boundary. NULL with errno set when it cannot be done.
 static uint8_t *map_aligned(int fd, size_t length) {
   size_t reserved = length + HUGE_PAGE_BYTES;
   uint8_t *area = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (area == MAP_FAILED) return NULL;
   uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1));
-  uint8_t *mapped = mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+  int kind = fd == NO_DESCRIPTOR ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+  uint8_t *mapped = mmap(start, length, PROT_READ | PROT_WRITE, kind | MAP_FIXED, fd, 0);
   if (mapped == MAP_FAILED) {
     int reason = errno;
     munmap(area, reserved);
@@ -107,7 +124,7 @@ static uint8_t *map_aligned(int fd, size_t length) {
   if (start > area) munmap(area, (size_t)(start - area));
   uint8_t *end = start + length;
   if (end < area + reserved) munmap(end, (size_t)(area + reserved - end));
-  // A hint only: refused where the system keeps huge pages away from shared memory.
+  // A hint only: refused where the system keeps huge pages away.
   madvise(start, length, MADV_HUGEPAGE);
   return start;
 }
@@ -178,7 +195,9 @@ static napi_value detach_buffer(napi_env env, napi_callback_info info) {
   return tartan_number(env, 0);
 }
 
-static void release_aligned(napi_env env, void *data, void *hint) { free(data); }
+static void release_allocated(napi_env env, void *data, void *hint) { free(data); }
+
+static void release_mapped(napi_env env, void *data, void *hint) { munmap(data, (size_t)(uintptr_t)hint); }
 
 // alignedMemory(lengthBytes, alignmentBytes): an ArrayBuffer of zeroed private memory, or a negative errno.
 static napi_value aligned_memory(napi_env env, napi_callback_info info) {
@@ -186,12 +205,20 @@ static napi_value aligned_memory(napi_env env, napi_callback_info info) {
   if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
   int64_t length = tartan_int64(env, argv[0], 0), alignment = tartan_int64(env, argv[1], 0);
   if (length <= 0 || alignment < 8 || (alignment & (alignment - 1)) != 0) return tartan_number(env, -EINVAL);
+  bool huge = length % HUGE_PAGE_BYTES == 0 && alignment <= HUGE_PAGE_BYTES;
   void *start = NULL;
-  int reason = posix_memalign(&start, (size_t)alignment, (size_t)length);
-  if (reason != 0) return tartan_number(env, -reason);
+  if (huge) {
+    start = map_aligned(NO_DESCRIPTOR, (size_t)length);
+    if (start == NULL) return tartan_number(env, -errno);
+  } else {
+    int reason = posix_memalign(&start, (size_t)alignment, (size_t)length);
+    if (reason != 0) return tartan_number(env, -reason);
+  }
+  // Zeroed, and touched: the first transfer is not to wait for the pages.
   memset(start, 0, (size_t)length);
-  if (napi_create_external_arraybuffer(env, start, (size_t)length, release_aligned, NULL, &buffer) != napi_ok) {
-    free(start);
+  napi_finalize release = huge ? release_mapped : release_allocated;
+  if (napi_create_external_arraybuffer(env, start, (size_t)length, release, (void *)(uintptr_t)length, &buffer) != napi_ok) {
+    release(env, start, (void *)(uintptr_t)length);
     return tartan_number(env, -ENOMEM);
   }
   return buffer;

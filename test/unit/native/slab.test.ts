@@ -44,6 +44,24 @@ it('is as good where it was not touched at first', () => {
   expect(() => createSlab(MIB, 2 * MIB)).toThrow(/touched/);
 });
 
+it('is as good in huge pages, with an end that is not one', async () => {
+  const lengthBytes = 6 * MIB + 4096;
+  const slab = createSlab(lengthBytes);
+  const own = alignedBuffer(4 * MIB);
+  expect(slab.buffer.every((byte) => byte === 0)).toBe(true);
+  expect(own.every((byte) => byte === 0)).toBe(true);
+  const path = join(directory, 'huge');
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_DIRECT);
+  const queue = new DiskQueue();
+  for (let at = 0; at < lengthBytes; at += 4096) slab.buffer.writeUInt32LE(at, at);
+  await queue.write(fd, slab.buffer, 0, { durable: true });
+  expect(await queue.read(fd, own, lengthBytes - 4 * MIB)).toBe(4 * MIB);
+  expect(own.equals(slab.buffer.subarray(lengthBytes - 4 * MIB))).toBe(true);
+  await queue.close();
+  closeSync(fd);
+  slab.close();
+});
+
 it('is the same memory wherever it is mapped', () => {
   const slab = createSlab(MIB);
   const other = mapSlab(openSync(`/proc/self/fd/${slab.descriptor}`, 'r+'), MIB);
