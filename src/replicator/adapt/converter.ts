@@ -11,7 +11,7 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import type { DrainingNodes } from '../../cluster/draining-nodes.ts';
 import type { NodeGroups } from '../../cluster/node-groups.ts';
 import { type NodeLinks, upNodes } from '../../cluster/nodes.ts';
-import { extendSegment, type PlacementNode, placeSegment } from '../../cluster/placement.ts';
+import { type PlacementNode, placeSegment } from '../../cluster/placement.ts';
 import type { SegmentRecord } from '../../format/segment-record.ts';
 import type { FragmentClaims } from '../../log/fragment-claims.ts';
 import { fragmentBlocksFor, type Shape } from '../../log/segment-layout.ts';
@@ -20,7 +20,13 @@ import { storedFragmentBytes } from '../../log/writable-nodes.ts';
 import { BackgroundWork } from '../../maintenance/background-work.ts';
 import type { IoBudget, RateLimit } from '../../maintenance/budget.ts';
 import type { RepairParts } from '../../maintenance/fragment-repair.ts';
-import { addParity, dropParity, type ParityOutcome } from '../../maintenance/parity-change.ts';
+import {
+  addParity,
+  dropParity,
+  type ParityAddition,
+  type ParityOutcome,
+} from '../../maintenance/parity-change.ts';
+import { nextParityHolder } from '../../maintenance/parity-holder.ts';
 import type { RepairMemory } from '../../maintenance/repair-memory.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 import type { SharedPieces } from '../../maintenance/shared-pieces.ts';
@@ -280,7 +286,7 @@ export class Converter {
         ? await dropParity(parts, record, parityFragments, damaged)
         : await addParity(parts, {
             ...{ record, parityFragments, damaged },
-            nextNode: (nodes, refused) => this.#nextNode(record, { nodes, refused, parityFragments }),
+            nextNode: this.#nextHolder(record, parityFragments),
           });
     const now = parts.metadata.segment(record.segmentId);
     if (now === undefined) return outcome;
@@ -288,19 +294,11 @@ export class Converter {
     return outcome;
   }
 
-  #nextNode(
-    { dataFragments, fragmentBlocks }: SegmentRecord,
-    so: { nodes: readonly number[]; refused: ReadonlySet<number>; parityFragments: number },
-  ): number | undefined {
-    const { links, draining } = this.#parts;
-    const up = upNodes(links);
-    const takers = new Set(draining.placeable(up, so.parityFragments).map(({ id }) => id));
-    const width = dataFragments + so.parityFragments;
-    return extendSegment(up, {
-      ...{ nodes: so.nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
-      canTake: (nodeId) => takers.has(nodeId) && !so.refused.has(nodeId),
-      groups: this.#parts.groups(),
-    });
+  #nextHolder(record: SegmentRecord, parityFragments: number): ParityAddition['nextNode'] {
+    const { links, draining, groups } = this.#parts;
+    const up = () => upNodes(links);
+    const takers = () => draining.placeable(up(), parityFragments);
+    return nextParityHolder({ record, parityFragments, up, takers, groups });
   }
 
   async #layOut(parts: RepairParts, record: SegmentRecord, shape: Shape): Promise<boolean> {

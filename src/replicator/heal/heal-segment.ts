@@ -7,7 +7,6 @@
  */
 import type { NodeGroups } from '../../cluster/node-groups.ts';
 import {
-  extendSegment,
   type PlacementNode,
   placeSegment,
   replaceNodes,
@@ -20,6 +19,7 @@ import { storedFragmentBytes } from '../../log/writable-nodes.ts';
 import { promoteCopy } from '../../maintenance/fragment-copies.ts';
 import { freeOld, type RepairParts, repairFragment } from '../../maintenance/fragment-repair.ts';
 import { addParity } from '../../maintenance/parity-change.ts';
+import { nextParityHolder } from '../../maintenance/parity-holder.ts';
 import { layOutAnew } from '../../maintenance/segment-relayout.ts';
 
 export interface HealOptions {
@@ -87,19 +87,10 @@ async function withParity(
   const layout = placement(record, parityFragments, options);
   if (layout === undefined) return 'postponed';
   if (layout.dataFragments !== record.dataFragments) return relayOut(parts, segmentId, bad, options);
-  const { dataFragments, fragmentBlocks } = record;
-  const width = dataFragments + parityFragments;
-  const live = new Set(options.live().map(({ id }) => id));
   const damaged = new Set<number>();
-  const outcome = await addParity(parts, {
-    ...{ record, parityFragments, damaged },
-    nextNode: (nodes, refused) =>
-      extendSegment(options.up(), {
-        ...{ nodes, width, fragmentBytes: storedFragmentBytes(fragmentBlocks, width) },
-        canTake: (nodeId) => live.has(nodeId) && !refused.has(nodeId),
-        groups: options.groups(),
-      }),
-  });
+  const { up, live: takers, groups } = options;
+  const nextNode = nextParityHolder({ record, parityFragments, up, takers, groups });
+  const outcome = await addParity(parts, { record, parityFragments, damaged, nextNode });
   const now = parts.metadata.segment(segmentId);
   if (now !== undefined) for (const position of damaged) options.onDamage(now, record.nodes[position]!);
   if (outcome === 'refused') return relayOut(parts, segmentId, bad, options);
