@@ -205,7 +205,7 @@ static napi_value aligned_memory(napi_env env, napi_callback_info info) {
   if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
   int64_t length = tartan_int64(env, argv[0], 0), alignment = tartan_int64(env, argv[1], 0);
   if (length <= 0 || alignment < 8 || (alignment & (alignment - 1)) != 0) return tartan_number(env, -EINVAL);
-  bool huge = length % HUGE_PAGE_BYTES == 0 && alignment <= HUGE_PAGE_BYTES;
+  bool huge = length >= HUGE_PAGE_BYTES && length % PAGE_BYTES == 0 && alignment <= HUGE_PAGE_BYTES;
   void *start = NULL;
   if (huge) {
     start = map_aligned(NO_DESCRIPTOR, (size_t)length);

@@ -95,7 +95,7 @@ export const scenarios: readonly Scenario[] = [
     ...usual,
     name: 'full',
     about: 'a volume that is filled up and emptied, with room in it that is reserved',
-    shape: { capacityBytes: 6 * MIB },
+    shape: { capacityBytes: 4 * MIB },
     faults: { crash: 2, freeze: 1 },
     faultIntervalMs: 2_500,
     allowed: { beyondParity: false, fullDisks: true },
