@@ -1,5 +1,5 @@
 /**
- * Makes a clone runnable: system packages, node_modules, native code, compiled TypeScript. Each step is skipped when
+ * Makes a clone runnable: system packages, node_modules, native code, compiled TypeScript, and that in a bundle. Each step is skipped when
  * what it makes is up to date, so this runs before every `npm start`, `npm test` and `npm run bench`.
  *
  * Plain Node without dependencies: it runs when nothing is installed yet. Steps print one line when they have something
@@ -22,6 +22,8 @@ import { fileURLToPath } from 'node:url';
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const MINIMUM_NODE = [20, 19];
 const EXIT_CONFIGURATION = 78;
+/** What is compiled with them has the command in it. */
+const COMMAND_PROJECTS = ['.', 'src/cli'];
 /** Administrators' programs are there for everyone, but not on everyone's path. */
 const SYSTEM_PATH = [process.env.PATH, '/usr/sbin', '/sbin'].join(delimiter);
 
@@ -140,6 +142,14 @@ function compile(project) {
   stop('compiling the TypeScript failed');
 }
 
+function bundle() {
+  const script = join(root, 'scripts', 'bundle.mjs');
+  const result = spawnSync(process.execPath, [script], { cwd: root, encoding: 'utf8' });
+  if (result.status === 0) return;
+  process.stderr.write(`${result.stdout}${result.stderr}`);
+  stop('bundling the command failed');
+}
+
 /** `npx tartan` finds the command of this clone. */
 function linkCommand() {
   const link = join(root, 'node_modules', '.bin', 'tartan');
@@ -154,6 +164,7 @@ export function setUp({ forTests = false, project = forTests ? '.' : 'src/cli' }
   installModules();
   buildNative();
   compile(project);
+  if (COMMAND_PROJECTS.includes(project)) bundle();
   linkCommand();
 }
 

@@ -1,6 +1,8 @@
 /** All commands, as users see them. The processes of a volume are hidden commands that start with an underscore. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
+import { packageDirectory } from '../platform/package-directory.ts';
 import { addBenchCommand } from './commands/bench.ts';
 import { addDownCommand } from './commands/down.ts';
 import { addExplainCommand } from './commands/explain.ts';
@@ -14,7 +16,7 @@ import { addUpCommand } from './commands/up.ts';
 import { addUpkeepCommands } from './commands/upkeep.ts';
 
 function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(join(packageDirectory, 'package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 

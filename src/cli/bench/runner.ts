@@ -5,8 +5,8 @@
 import { execFile } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { packageDirectory } from '../../platform/package-directory.ts';
 import { asFailure } from '../failure.ts';
 import type { Steps } from '../terminal/steps.ts';
 import { FIO_FILE, runFio } from './fio.ts';
@@ -15,7 +15,7 @@ import type { Sample } from './result.ts';
 import { measured, type Target } from './target.ts';
 
 const run = promisify(execFile);
-const smallFilesProgram = fileURLToPath(new URL('./small-files.js', import.meta.url));
+const smallFilesProgram = join(packageDirectory, 'dist', 'cli', 'bench', 'small-files.js');
 const DROP_CACHES = '/proc/sys/vm/drop_caches';
 const VICTIM_NODE = 1;
 

@@ -4,8 +4,8 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join } from 'node:path';
+import { packageDirectory } from '../../platform/package-directory.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { rotateLog } from './log-files.ts';
 import {
@@ -17,7 +17,7 @@ import {
 } from './process-file.ts';
 import { parseReports, REPORT_DESCRIPTOR, type StartupReport } from './startup-report.ts';
 
-const entryPoint = fileURLToPath(new URL('../main.js', import.meta.url));
+const entryPoint = join(packageDirectory, 'bin', 'tartan.js');
 
 export interface LaunchOptions {
   /** Arguments behind `tartan`. */

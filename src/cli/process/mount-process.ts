@@ -26,6 +26,7 @@ import type {
   MountSettings,
 } from '../supervisor/control-messages.ts';
 import { answerControl, MountBusy } from '../supervisor/control-service.ts';
+import { linkedNode } from '../supervisor/linked-node.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
@@ -227,6 +228,8 @@ async function answerCommand(
       return explainFile(parts.metadata, command.inode, (segmentId) => parts.upkeep.explainCopies(segmentId));
     case 'unmount':
       return unmountOnCommand(command.lazy, parts, mount, close);
+    case 'meet-node':
+      return linkedNode(parts.links, command.id);
     case 'upkeep':
       return controlUpkeep(parts.upkeep, command.job, command.action);
     case 'plan':

@@ -31,6 +31,8 @@ export type MountRequest =
   | { readonly command: 'facts' }
   | { readonly command: 'explain'; readonly inode: number }
   | { readonly command: 'unmount'; readonly lazy: boolean }
+  /** Answered when the link to a node that has started is up. */
+  | { readonly command: 'meet-node'; readonly id: number }
   /** What the planner is asked for the volume as it is: PlanningFacts, or null where too few nodes are left. */
   | { readonly command: 'plan' }
   | { readonly command: 'check-start'; readonly settings: CheckSettings }

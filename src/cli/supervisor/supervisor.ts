@@ -22,6 +22,7 @@ import type {
   SupervisorRequest,
   VolumeFacts,
 } from './control-messages.ts';
+import { linkedNode } from './linked-node.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { MOUNT_NODE_ARGS, STORAGE_NODE_ARGS } from './node-options.ts';
 import { registerVolume, removedNodes } from './registration.ts';
@@ -29,7 +30,7 @@ import { registerVolume, removedNodes } from './registration.ts';
 /** A process that keeps dying is restarted with growing pauses. */
 const RESTART_FIRST_MS = 200;
 const RESTART_MOST_MS = 30_000;
-const LINK_TIMEOUT_MS = 3_000;
+const MEET_TIMEOUT_MS = 4_000;
 const STEADY_MS = 60_000;
 const MOUNT_FACTS_TIMEOUT_MS = 2_000;
 /** An unmount writes out everything that is dirty. */
@@ -162,29 +163,15 @@ export class Supervisor {
     await this.#linked(id);
   }
 
-  /** A node that has started answers; the link to it may be pausing between two attempts to connect, and does not have to. */
+  /** Whoever asks for the volume's state next finds the node in it: this process's link is up, and the mount's. */
   async #linked(id: number): Promise<void> {
-    const { links } = this.#options;
-    const isUp = (): boolean => links.links.get(id)?.state === 'up';
-    if (isUp()) return;
-    await new Promise<void>((resolve) => {
-      const finish = (): void => {
-        clearTimeout(timer);
-        unsubscribe();
-        resolve();
-      };
-      const timer = setTimeout(finish, LINK_TIMEOUT_MS);
-      const unsubscribe = links.onChange(() => {
-        if (isUp()) finish();
-      });
-      void this.#hasten(id);
-    });
-  }
-
-  async #hasten(id: number): Promise<void> {
-    const { links } = this.#options;
-    // An attempt that was under way may have met nobody yet.
-    if (!(await links.reach([id]))) await links.reach([id]);
+    await linkedNode(this.#options.links, id);
+    if (this.#mount.phase !== 'running') return;
+    try {
+      await this.#options.callMount({ command: 'meet-node', id }, MEET_TIMEOUT_MS);
+    } catch (error) {
+      this.#options.log.warn('node-not-met', { id, error: String(error) });
+    }
   }
 
   #node(id: number): ManagedProcess {

@@ -3,8 +3,9 @@
  * trust their arguments; the other files of this folder validate, and turn the numbers into errors.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
+import { packageDirectory } from '../package-directory.ts';
 import { MachineError } from '../platform.ts';
 
 /** An opaque native object. */
@@ -80,10 +81,7 @@ export interface NativeAddon {
   channelClose(handle: NativeHandle): void;
 }
 
-/** The same relative path from src/platform/native and from dist/platform/native. */
-const addonPath = fileURLToPath(
-  new URL('../../../native-bindings/build/Release/tartan.node', import.meta.url),
-);
+const addonPath = join(packageDirectory, 'native-bindings', 'build', 'Release', 'tartan.node');
 
 function load(): NativeAddon {
   try {
