@@ -3,7 +3,7 @@
  * were given up, and from frees that a node missed while it was away.
  *
  * Each connection to a node is followed, after a while, by one walk through the node's list, in small pages with pauses; so is word that a node could not
- * be told to free something. A fragment is an
+ * be told to free something, and a walk that met what it could not judge yet. A fragment is an
  * orphan if its segment is neither known nor still to be committed, or if the record says that other nodes or another generation hold its
  * place. The node must know this primary's term first: it refuses the frees of one that was deposed and does not know it yet.
  */
@@ -105,7 +105,10 @@ export class OrphanSweep {
     }
   }
 
-  /** False: the node has forgotten its term, and frees nothing until it was told again (storage-fencing.ts). */
+  /**
+   * False: to be walked through once more. The node has forgotten its term, and frees nothing until it was told again (storage-fencing.ts); or
+   * something seemed to be an orphan of a segment that somebody has in hand, and nobody else would come back to it.
+   */
   async #walk(link: NodeLink, client: RpcClient): Promise<boolean> {
     const { term } = this.#options;
     if (this.#stopped(client)) return true;
@@ -114,10 +117,13 @@ export class OrphanSweep {
     });
     if (fenced.status !== rpcStatus.ok) return fenced.status !== rpcStatus.conflict;
     let freed = 0;
+    let isUndecided = false;
     let after: FragmentName = { segmentId: 0, position: 0, generation: 0 };
     for (let more = true; more && !this.#stopped(client); ) {
       const page = await this.#list(client, after);
-      const orphans = page.fragments.filter((fragment) => this.#isOrphan(link.id, fragment));
+      const seeming = page.fragments.filter((fragment) => this.#isOrphan(link.id, fragment));
+      const orphans = seeming.filter(({ segmentId }) => !this.#options.claims.isHeld(segmentId));
+      if (orphans.length < seeming.length) isUndecided = true;
       if (orphans.length > 0) freed += await this.#free(link, client, orphans);
       after = page.fragments.at(-1) ?? after;
       more = page.more;
@@ -125,7 +131,7 @@ export class OrphanSweep {
     }
     this.#freed += freed;
     if (freed > 0) this.#platform.log.info('orphans-freed', { node: link.id, fragments: freed });
-    return true;
+    return !isUndecided;
   }
 
   #stopped(client: RpcClient): boolean {
@@ -135,7 +141,6 @@ export class OrphanSweep {
   #isOrphan(nodeId: number, fragment: FragmentName): boolean {
     const { segmentId, position, generation } = fragment;
     if (Math.floor(segmentId / TWO_32) > this.#options.term) return false; // not ours to judge
-    if (this.#options.claims.isHeld(segmentId)) return false;
     const record = this.#options.record(segmentId);
     if (record === undefined) return !this.#options.isKnown(segmentId);
     return !isHolder(record, { position, nodeId }) || record.generation !== generation;

@@ -83,7 +83,7 @@ test('a copy that the record names stays, one that it does not is freed', async 
   expect(log.cluster.everyFragment()).toHaveLength(2 * 5 + 1);
 });
 
-test('fragments of a segment that somebody works on are left alone', async () => {
+test('fragments of a segment that somebody works on are left alone until nobody does', async () => {
   await written(2);
   const [first, second] = log.durable.map(({ record }) => record);
   for (const record of [first!, second!]) log.records.delete(record.segmentId);
@@ -93,6 +93,10 @@ test('fragments of a segment that somebody works on are left alone', async () =>
   expect(sweep.freed).toBe(5);
   const left = log.cluster.everyFragment().map((name) => Number(name.split('/')[0]));
   expect(left).toEqual(new Array(5).fill(first!.segmentId));
+  claims.release(first!.segmentId);
+  await log.platform.time.pass(2000);
+  expect(sweep.freed).toBe(10);
+  expect(log.cluster.everyFragment()).toEqual([]);
 });
 
 test('a segment cannot be held while fragments of it are being freed, nor twice', () => {
