@@ -52,7 +52,7 @@ async function make(directory) {
   const { build } = await import('rolldown');
   const made = mkdtempSync(join(dist, '.making-'));
   await build({
-    input: { main: join(dist, 'cli', 'main.js') },
+    input: { main: join(dist, 'cli', 'main.js'), process: join(dist, 'cli', 'process', 'entry.js') },
     platform: 'node',
     // With native code of their own, which they look for beside themselves.
     external: [/^node:/, 'level', 'fuse-native'],

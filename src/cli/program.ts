@@ -1,4 +1,4 @@
-/** All commands, as users see them. The processes of a volume are hidden commands that start with an underscore. */
+/** All commands, as users see them. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -10,7 +10,6 @@ import { addFsckCommand } from './commands/fsck.ts';
 import { addMountCommands } from './commands/mount.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addPlanCommand } from './commands/plan.ts';
-import { addProcessCommands } from './commands/processes.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addUpCommand } from './commands/up.ts';
 import { addUpkeepCommands } from './commands/upkeep.ts';
@@ -32,13 +31,12 @@ export function buildProgram(): Command {
   addDownCommand(program);
   addStatusCommand(program);
   addMountCommands(program);
-  const node = addNodeCommands(program);
+  addNodeCommands(program);
   addExplainCommand(program);
   addFsckCommand(program);
   addPlanCommand(program);
   addUpkeepCommands(program);
   addBenchCommand(program);
-  addProcessCommands(program, node);
   inheritSettings(program);
   return program;
 }

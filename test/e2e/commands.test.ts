@@ -293,7 +293,7 @@ describe('wrong use', () => {
     for (const name of ['up', 'down', 'status', 'mount', 'umount', 'node', 'explain', 'bench']) {
       expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));
     }
-    expect(stdout).not.toContain('_supervisor');
+    expect(stdout).not.toContain('supervisor');
     expect(tartan('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });

@@ -8,7 +8,7 @@ import { parseNodeId, requireNode, runningSupervisor } from './node-target.ts';
 import { gatherStatus } from './status.ts';
 import { addJsonOption, addVolumeOptions, existingVolume, type VolumeOptions } from './volume-options.ts';
 
-export function addNodeCommands(program: Command): Command {
+export function addNodeCommands(program: Command): void {
   const node = program
     .command('node')
     .description('list, add, label, start, stop, kill, empty, remove or replace storage nodes');
@@ -36,7 +36,14 @@ export function addNodeCommands(program: Command): Command {
     'kill a node as a crash would; it stays down until it is started',
     (supervisor, id) => supervisor.run({ command: 'stop-node', id, signal: 'SIGKILL' }),
   );
-  return node;
+  addVolumeOptions(node.command('run').description('run a storage node in the foreground'))
+    .argument('<id>', 'number of the node')
+    .action(async (idText: string, options: VolumeOptions) => {
+      const id = parseNodeId(idText);
+      const { layout } = existingVolume(options);
+      const { runNodeProcess } = await import('../process/node-process.ts');
+      await runNodeProcess({ layout, id, supervised: false });
+    });
 }
 
 function addAction(

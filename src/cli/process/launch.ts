@@ -17,10 +17,10 @@ import {
 } from './process-file.ts';
 import { parseReports, REPORT_DESCRIPTOR, type StartupReport } from './startup-report.ts';
 
-const entryPoint = join(packageDirectory, 'bin', 'tartan.js');
+const entryPoint = join(packageDirectory, 'dist', 'tartan', 'process.js');
 
 export interface LaunchOptions {
-  /** Arguments behind `tartan`. */
+  /** Of entry.ts. */
   readonly args: readonly string[];
   /** Options of Node itself, such as memory bounds. */
   readonly nodeArgs?: readonly string[];

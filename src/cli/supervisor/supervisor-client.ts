@@ -104,7 +104,7 @@ export function startSupervisor(layout: VolumeLayout): Promise<CommandFailure | 
   return new Promise((resolve) => {
     let failure: CommandFailure | undefined;
     launch({
-      args: ['_supervisor', '--dir', layout.directory],
+      args: ['supervisor', '--dir', layout.directory],
       nodeArgs: SUPERVISOR_NODE_ARGS,
       logFile: layout.logFile('supervisor'),
       onReport: (report) => {

@@ -159,7 +159,7 @@ export class Supervisor {
   }
 
   async startNode(id: number): Promise<void> {
-    await this.#node(id).start(['_node', '--dir', this.#options.layout.directory, '--id', String(id)]);
+    await this.#node(id).start(['node', '--dir', this.#options.layout.directory, '--id', String(id)]);
     await this.#linked(id);
   }
 
@@ -201,7 +201,7 @@ export class Supervisor {
     }
     this.#mountSettings = settings;
     writeFileSync(this.#options.layout.mountSettingsFile, JSON.stringify(settings));
-    const args = ['_mount', '--dir', this.#options.layout.directory, '--settings', JSON.stringify(settings)];
+    const args = ['mount', '--dir', this.#options.layout.directory, '--settings', JSON.stringify(settings)];
     await this.#mount.start(args);
   }
 
