@@ -95,7 +95,8 @@ export const scenarios: readonly Scenario[] = [
     ...usual,
     name: 'full',
     about: 'a volume that is filled up and emptied, with room in it that is reserved',
-    shape: { capacityBytes: 4 * MIB },
+    // Smaller ones cannot keep back what writers and the cleaner need at once.
+    shape: { capacityBytes: 6 * MIB },
     faults: { crash: 2, freeze: 1 },
     faultIntervalMs: 2_500,
     allowed: { beyondParity: false, fullDisks: true },
