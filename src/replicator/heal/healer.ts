@@ -128,8 +128,10 @@ export class Healer {
     if (!paused) this.wake();
   }
 
-  /** A reader or a scrub met a fragment that is not what it should be. */
-  noteDamage(record: SegmentRecord, nodeId: number): void {
+  /** A reader or a scrub met a fragment that is not what it should be. What it went by may be outdated by now: the segment is noted as it is. */
+  noteDamage({ segmentId, generation }: SegmentRecord, nodeId: number): void {
+    const record = this.#parts.metadata.segment(segmentId);
+    if (record?.generation !== generation) return;
     this.#parts.places.noteDamage(record, nodeId);
     this.wake();
   }

@@ -183,6 +183,17 @@ test('a damaged block that a reader meets is repaired on its node', async () => 
   await expectSound();
 });
 
+test('damage that is told of by a record from before the repair counts for nothing', async () => {
+  await filled();
+  const [before] = await world.segments();
+  const lost = before!.nodes[0]!;
+  await world.stopNode(lost);
+  await healNow();
+  world.volume!.reader.onCorrupt!(before!, lost);
+  expect(heal().degradedSegments).toBe(0);
+  await expectSound();
+});
+
 test('files that are written and deleted while segments are rebuilt stay what they are', async () => {
   const files = await filled();
   await world.stopNode(1);
