@@ -28,7 +28,8 @@ const link = join(dist, 'tartan');
 const PREFIX = '.bundle-';
 
 function digest() {
-  const hash = createHash('sha256').update(readFileSync(join(root, 'package-lock.json')));
+  const hash = createHash('sha256');
+  for (const name of ['package-lock.json', 'scripts/bundle.mjs']) hash.update(readFileSync(join(root, name)));
   const infos = join(dist, '.tsbuildinfo');
   for (const name of readdirSync(infos).sort()) hash.update(name).update(readFileSync(join(infos, name)));
   return hash.digest('hex').slice(0, 16);
@@ -48,15 +49,25 @@ function put(made, directory) {
   }
 }
 
+/** The native code of classic-level is found from a file that lies beside it: that file stays where it is. */
+const nativeBinding = {
+  name: 'native-binding',
+  resolveId: (source, importer) =>
+    source === './binding' && importer.includes('/node_modules/classic-level/')
+      ? { id: 'classic-level/binding.js', external: true }
+      : undefined,
+};
+
 async function make(directory) {
   const { build } = await import('rolldown');
   const made = mkdtempSync(join(dist, '.making-'));
   await build({
     input: { main: join(dist, 'cli', 'main.js'), process: join(dist, 'cli', 'process', 'entry.js') },
     platform: 'node',
-    // With native code of their own, which they look for beside themselves.
-    external: [/^node:/, 'level', 'fuse-native'],
-    output: { dir: made, format: 'esm' },
+    external: [/^node:/, 'fuse-native'],
+    plugins: [nativeBinding],
+    // Node starts with CommonJS in a third less time than with ES modules.
+    output: { dir: made, format: 'cjs', entryFileNames: '[name].cjs', chunkFileNames: '[name]-[hash].cjs' },
     logLevel: 'warn',
   });
   chmodSync(made, 0o755);

@@ -14,6 +14,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "task.h"
+
 enum {
   FUSE_HEAD_BYTES = 80,
   FUSE_OPCODE_WRITE = 16,
@@ -226,7 +228,7 @@ static napi_value reply(napi_env env, napi_callback_info info) {
   return tartan_number(env, n < 0 ? -errno : 0);
 }
 
-static void notify_work(tartan_fuse_task *task) {
+static void notify_work(tartan_task *task) {
   ssize_t n = write(task->fd, task->bytes, task->length_bytes);
   task->result = n < 0 ? -errno : 0;
   close(task->fd);
@@ -240,7 +242,7 @@ static napi_value notify(napi_env env, napi_callback_info info) {
   size_t length_bytes;
   fuse_channel *channel = tartan_args(env, info, argv, 2) ? channel_of(env, argv[0]) : NULL;
   if (channel == NULL || !tartan_bytes(env, argv[1], &data, &length_bytes)) return tartan_number(env, -EINVAL);
-  tartan_fuse_task *task = tartan_fuse_task_new(length_bytes);
+  tartan_task *task = tartan_task_new(length_bytes);
   if (task == NULL) return tartan_number(env, -ENOMEM);
   memcpy(task->bytes, data, length_bytes);
   task->work = notify_work;
@@ -250,7 +252,7 @@ static napi_value notify(napi_env env, napi_callback_info info) {
     free(task);
     return tartan_number(env, -errno);
   }
-  return tartan_fuse_task_start(env, task);
+  return tartan_task_start(env, task);
 }
 
 // (channel): closes the descriptor; every later call answers -EBADF

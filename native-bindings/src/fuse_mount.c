@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "task.h"
+
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
 #endif
@@ -40,7 +42,7 @@ static napi_value mount_kernel(napi_env env, napi_callback_info info) {
   return tartan_number(env, rc < 0 ? -errno : 0);
 }
 
-static void unmount_work(tartan_fuse_task *task) {
+static void unmount_work(tartan_task *task) {
   int rc = umount2((const char *)task->bytes, task->flags);
   task->result = rc < 0 ? -errno : 0;
 }
@@ -50,12 +52,12 @@ static napi_value unmount_kernel(napi_env env, napi_callback_info info) {
   napi_value argv[2];
   char target[MAX_STRING_BYTES];
   if (!tartan_args(env, info, argv, 2) || !text(env, argv[0], target)) return tartan_number(env, -EINVAL);
-  tartan_fuse_task *task = tartan_fuse_task_new(strlen(target));
+  tartan_task *task = tartan_task_new(strlen(target));
   if (task == NULL) return tartan_number(env, -ENOMEM);
   memcpy(task->bytes, target, strlen(target));
   task->work = unmount_work;
   task->flags = tartan_int32(env, argv[1], 0);
-  return tartan_fuse_task_start(env, task);
+  return tartan_task_start(env, task);
 }
 
 // () -> [ours, the child's]

@@ -1,5 +1,6 @@
-// Shared memory between the processes of one machine: a sealed memfd, mapped whole and touched once. A slab's size is
-// sealed by its creator and the seal is checked by whoever maps it, so no peer can shrink it under a reader (SIGBUS).
+// Shared memory between the processes of one machine: a sealed memfd, mapped whole. A slab's size is sealed by its creator and
+// the seal is checked by whoever maps it, so no peer can shrink it under a reader (SIGBUS). Its creator also takes its memory, on
+// a thread of its own: that may last half a second, and whoever maps it finds the pages there.
 //
 // A mapping lives until its ArrayBuffer is gone (closed or collected) and no transfer pins it. Descriptors belong to
 // the TypeScript face. Also here: private page-aligned memory, which has the same life but no pins.
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common.h"
+#include "task.h"
 
 #define HUGE_PAGE_BYTES (2u << 20)
 #define PAGE_BYTES 4096u
@@ -84,28 +85,35 @@ static void release_slab(napi_env env, void *data, void *hint) {
 }
 
 // Asks for huge pages where shared memory does not get them by itself, which is so on most systems. Each has to have one small page
-// to begin with. Does what it can: Linux from 6.1 on, with enough memory in one piece.
-static void gather_in_huge_pages(uint8_t *start, size_t length) {
-  for (size_t at = 0; at + HUGE_PAGE_BYTES <= length; at += HUGE_PAGE_BYTES)
-    if (madvise(start + at, PAGE_BYTES, MADV_POPULATE_WRITE) != 0) return;
-  madvise(start, length / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_COLLAPSE);
-}
-
-// Reports memory that does not exist as an error here instead of a signal later.
-static int populate(uint8_t *start, size_t length, int fd) {
-  gather_in_huge_pages(start, length);
-  if (madvise(start, length, MADV_POPULATE_WRITE) == 0) return 0;
-  if (errno != EINVAL) return -errno;
-  // Before Linux 5.14: reserve the pages, then touch them. Writing zero back is safe only where nobody else writes,
-  // so each page is read; the pages exist already and reading maps them.
-  if (fallocate(fd, 0, 0, (off_t)length) != 0) return -errno;
-  for (size_t at = 0; at < length; at += PAGE_BYTES) (void)*(volatile uint8_t *)(start + at);
+// to begin with. Does what it can: Linux from 6.1 on, with enough memory in one piece. Piece by piece, because the process cannot map
+// anything else during a call.
+static int populate(uint8_t *start, size_t length) {
+  for (size_t at = 0; at < length; at += HUGE_PAGE_BYTES) {
+    size_t piece = length - at < HUGE_PAGE_BYTES ? length - at : HUGE_PAGE_BYTES;
+    if (piece == HUGE_PAGE_BYTES && madvise(start + at, PAGE_BYTES, MADV_POPULATE_WRITE) == 0)
+      madvise(start + at, piece, MADV_COLLAPSE);
+    if (madvise(start + at, piece, MADV_POPULATE_WRITE) != 0) return -errno;
+  }
   return 0;
 }
 
-// The same for memory of another process: its pages are there, or are made now. They are mapped when they are first used, so that this process
-// counts those only.
-static int reserve(size_t length, int fd) { return fallocate(fd, 0, 0, (off_t)length) == 0 ? 0 : -errno; }
+typedef struct {
+  tartan_slab *slab;
+  size_t touched_bytes;
+} slab_pages;
+
+// Reports memory that does not exist as an error here instead of a signal later.
+static void populate_work(tartan_task *task) {
+  slab_pages pages;
+  memcpy(&pages, task->bytes, sizeof pages);
+  int result = populate(pages.slab->start, pages.touched_bytes);
+  // Before Linux 5.14 pages can only be reserved for all that follows; so is what is not touched.
+  if (result == -EINVAL) result = 0;
+  if (result == 0 && fallocate(task->fd, 0, 0, (off_t)pages.slab->length_bytes) != 0) result = -errno;
+  task->result = result;
+  close(task->fd);
+  tartan_slab_unpin(pages.slab);
+}
 
 // Maps the whole descriptor, or private memory for NO_DESCRIPTOR, at a huge-page boundary. NULL with errno set when it cannot be done.
 static uint8_t *map_aligned(int fd, size_t length) {
@@ -129,25 +137,23 @@ static uint8_t *map_aligned(int fd, size_t length) {
   return start;
 }
 
-static napi_value slab_buffer(napi_env env, int fd, size_t length, size_t touched) {
-  uint8_t *start = map_aligned(fd, length);
-  if (start == NULL) return tartan_number(env, -errno);
-  int populated = touched > 0 ? populate(start, touched, fd) : 0;
-  if (populated == 0 && touched < length) populated = reserve(length, fd);
-  tartan_slab *slab = populated == 0 ? calloc(1, sizeof *slab) : NULL;
-  if (slab == NULL) {
-    munmap(start, length);
-    return tartan_number(env, populated != 0 ? populated : -ENOMEM);
+static napi_value slab_buffer(napi_env env, int fd, size_t length) {
+  tartan_slab *slab = calloc(1, sizeof *slab);
+  if (slab == NULL) return tartan_number(env, -ENOMEM);
+  slab->start = map_aligned(fd, length);
+  if (slab->start == NULL) {
+    int reason = errno;
+    free(slab);
+    return tartan_number(env, -reason);
   }
-  slab->start = start;
   slab->length_bytes = length;
   pthread_mutex_lock(&slabs_lock);
   slab->next = slabs;
   slabs = slab;
   pthread_mutex_unlock(&slabs_lock);
   napi_value buffer;
-  if (napi_create_external_arraybuffer(env, start, length, release_slab, slab, &buffer) != napi_ok) {
-    release_slab(env, start, slab);
+  if (napi_create_external_arraybuffer(env, slab->start, length, release_slab, slab, &buffer) != napi_ok) {
+    release_slab(env, slab->start, slab);
     return tartan_number(env, -ENOMEM);
   }
   return buffer;
@@ -169,22 +175,46 @@ static napi_value slab_create(napi_env env, napi_callback_info info) {
   return tartan_number(env, fd);
 }
 
-// slabMap(fd, lengthBytes, touchedBytes): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
-// The first touchedBytes are mapped at once, the others when they are first used.
+// slabMap(fd, lengthBytes): an ArrayBuffer over the descriptor's memory, or a negative errno. EPERM: not sealed.
 static napi_value slab_map(napi_env env, napi_callback_info info) {
-  napi_value argv[3];
-  if (!tartan_args(env, info, argv, 3)) return tartan_number(env, -EINVAL);
+  napi_value argv[2];
+  if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
   int fd = tartan_int32(env, argv[0], -1);
   int64_t length = tartan_int64(env, argv[1], 0);
   struct stat status;
-  int64_t touched = tartan_int64(env, argv[2], length);
-  if (length <= 0 || touched < 0 || touched > length) return tartan_number(env, -EINVAL);
+  if (length <= 0) return tartan_number(env, -EINVAL);
   int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0) return tartan_number(env, -errno);
   if ((seals & F_SEAL_SHRINK) == 0) return tartan_number(env, -EPERM);
   if (fstat(fd, &status) != 0) return tartan_number(env, -errno);
   if (status.st_size < length) return tartan_number(env, -EINVAL);
-  return slab_buffer(env, fd, (size_t)length, (size_t)touched);
+  return slab_buffer(env, fd, (size_t)length);
+}
+
+// slabPopulate(fd, arrayBuffer, touchedBytes) -> Promise of 0 or a negative errno. Takes all of the memory, and maps the first touchedBytes.
+static napi_value slab_populate(napi_env env, napi_callback_info info) {
+  napi_value argv[3];
+  void *start = NULL;
+  size_t length = 0;
+  if (!tartan_args(env, info, argv, 3) || napi_get_arraybuffer_info(env, argv[1], &start, &length) != napi_ok)
+    return tartan_number(env, -EINVAL);
+  int64_t touched = tartan_int64(env, argv[2], -1);
+  if (touched < 0 || (size_t)touched > length) return tartan_number(env, -EINVAL);
+  slab_pages pages = {.slab = tartan_slab_pin(start), .touched_bytes = (size_t)touched};
+  if (pages.slab == NULL) return tartan_number(env, -EINVAL);
+  tartan_task *task = tartan_task_new(sizeof pages);
+  // A duplicate, so that closing the slab cannot hand its number to somebody else's file.
+  int fd = task == NULL ? -1 : fcntl(tartan_int32(env, argv[0], -1), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) {
+    int reason = task == NULL ? ENOMEM : errno;
+    free(task);
+    tartan_slab_unpin(pages.slab);
+    return tartan_number(env, -reason);
+  }
+  task->work = populate_work;
+  task->fd = fd;
+  memcpy(task->bytes, &pages, sizeof pages);
+  return tartan_task_start(env, task);
 }
 
 // detachBuffer(arrayBuffer): 0 or -EINVAL. Views become empty; the memory goes once nothing pins it.
@@ -228,6 +258,7 @@ napi_value tartan_slab_init(napi_env env, napi_value exports) {
   static const tartan_function functions[] = {
       {"slabCreate", slab_create},
       {"slabMap", slab_map},
+      {"slabPopulate", slab_populate},
       {"detachBuffer", detach_buffer},
       {"alignedMemory", aligned_memory},
   };

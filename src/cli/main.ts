@@ -31,15 +31,19 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(exitCodes.ok);
 });
 
-// Timers and child processes of ours do not keep a process alive: a command under way does.
-const awake = setInterval(() => {}, 2 ** 30);
-try {
-  if (basename(process.argv[1] ?? '') === 'mount.tartan')
-    process.exitCode = await runMountHelper(process.argv.slice(2));
-  else await buildProgram().parseAsync(process.argv);
-} catch (error) {
-  const exitCode = report(error);
-  process.exitCode = process.argv[2] === 'fsck' ? fsckExitCode(exitCode) : exitCode;
-} finally {
-  clearInterval(awake);
+async function main(): Promise<void> {
+  // Timers and child processes of ours do not keep a process alive: a command under way does.
+  const awake = setInterval(() => {}, 2 ** 30);
+  try {
+    if (basename(process.argv[1] ?? '') === 'mount.tartan')
+      process.exitCode = await runMountHelper(process.argv.slice(2));
+    else await buildProgram().parseAsync(process.argv);
+  } catch (error) {
+    const exitCode = report(error);
+    process.exitCode = process.argv[2] === 'fsck' ? fsckExitCode(exitCode) : exitCode;
+  } finally {
+    clearInterval(awake);
+  }
 }
+
+void main();

@@ -223,6 +223,10 @@ async function openLog(platform: Platform, options: VolumeOptions, parts: LogPar
   });
   upkeep = opened;
   void opened.start();
+  // Beside the first requests: nobody waits for it, and without it pages are taken one by one.
+  slab.populate().catch((error: unknown) => {
+    platform.log.warn('slab-not-populated', { error: String(error) });
+  });
   return {
     metadata,
     writer,

@@ -27,6 +27,8 @@ export interface WriteSlab {
   part(first: number, count: number): WriteSlab;
   /** Memory behind all slots, in pieces of the length of one. */
   readonly repairSlots: readonly Buffer[];
+  /** Takes the memory of all slots, and reserves that behind them (see Slab). */
+  populate(): Promise<void>;
 }
 
 export interface WriteSlabOptions {
@@ -52,7 +54,7 @@ export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlab
   assert(slotCount >= MIN_SLOTS, `${slotCount} slots`);
   const allSlots = slotCount + (options.cleanerSlots ?? 0);
   const { repairSlots = 0 } = options;
-  const slab = memory.createSlab((allSlots + repairSlots) * slotBytes, allSlots * slotBytes);
+  const slab = memory.createSlab((allSlots + repairSlots) * slotBytes);
   const slot = (index: number) => slab.buffer.subarray(index * slotBytes, (index + 1) * slotBytes);
   const part = (first: number, count: number): WriteSlab => ({
     slab,
@@ -62,6 +64,7 @@ export function createWriteSlab(memory: Memory, shape: Shape, options: WriteSlab
     slot: (index) => slot(first + index),
     part: (from, length) => part(first + from, length),
     repairSlots: Array.from({ length: repairSlots }, (_, index) => slot(allSlots + index)),
+    populate: () => slab.populate(allSlots * slotBytes),
   });
   return part(0, allSlots);
 }

@@ -165,11 +165,12 @@ export interface Connection {
   close(): void;
 }
 
-/** Page-aligned memory, allocated and touched once. */
+/** Page-aligned memory. */
 export interface Memory {
+  /** Touched already. */
   allocate(lengthBytes: number): Buffer;
-  /** Memory that can be shared with processes of this machine; `touchedBytes`: of its beginning, what is touched now. The rest is when it is first used. */
-  createSlab(lengthBytes: number, touchedBytes?: number): Slab;
+  /** Memory that can be shared with processes of this machine. */
+  createSlab(lengthBytes: number): Slab;
   /** Maps a slab that another process created. */
   mapSlab(descriptor: number, lengthBytes: number): Slab;
   /**
@@ -182,6 +183,11 @@ export interface Slab {
   readonly lengthBytes: number;
   readonly buffer: Buffer;
   readonly descriptor: number | undefined;
+  /**
+   * Takes the memory, beside whatever else the process does: all of it is there from then on, and the first `touchedBytes` as a transfer likes
+   * them. May last half a second. Its creator's to call; without it pages are taken when they are first used. Rejects with MachineError.
+   */
+  populate(touchedBytes: number): Promise<void>;
   close(): void;
 }
 

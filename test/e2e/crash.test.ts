@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { expectAcknowledged, startWriter } from './support/acknowledged.ts';
@@ -46,5 +47,29 @@ describe('kill -9 of the mount process alone', () => {
         expect(content.subarray(0, expected.length).equals(expected)).toBe(true);
       }
     }
+  });
+});
+
+describe('a volume of which no node starts', () => {
+  test('is told why, and is there again when the nodes are', () => {
+    volume = TestVolume.up({ nodes: 2, parity: 1 });
+    writeFileSync(volume.path('kept'), 'kept');
+    volume.run('down');
+    const nodes = [1, 2].map((id) => join(volume?.state ?? '', 'nodes', String(id)));
+    for (const node of nodes) {
+      renameSync(node, `${node}.away`);
+      writeFileSync(node, 'not a directory');
+    }
+    const { status, stderr } = volume.try('up');
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/node [12]: .*not a directory/);
+    // Its process had started beside the nodes'.
+    expect(volume.status().mounts).toEqual([]);
+    for (const node of nodes) {
+      rmSync(node);
+      renameSync(`${node}.away`, node);
+    }
+    volume.up();
+    expect(readFileSync(volume.path('kept'), 'utf8')).toBe('kept');
   });
 });

@@ -22,10 +22,10 @@ import { requireFuse } from '../volume/requirements.ts';
 import { createVolume, readVolumeFile, type VolumeFile } from '../volume/volume-file.ts';
 import { type VolumeLayout, volumeLayout } from '../volume/volume-layout.ts';
 import { stripeShape } from '../volume/volume-shape.ts';
+import { bringUp } from './bring-up.ts';
 import { bringDown } from './down.ts';
 import { parseCount } from './numbers.ts';
 import { commandPlatform } from './session.ts';
-import { bringUp } from './up.ts';
 import { existingVolume } from './volume-options.ts';
 
 interface BenchOptions {

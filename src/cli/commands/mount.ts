@@ -9,10 +9,10 @@ import { type Steps, terminalSteps } from '../terminal/steps.ts';
 import { canonicalMountPoint, detachMount } from '../volume/mount-point.ts';
 import { requireFuse } from '../volume/requirements.ts';
 import { readVolumeFile, volumeExists } from '../volume/volume-file.ts';
+import { bringUp } from './bring-up.ts';
 import { busyFailure } from './down.ts';
 import { parseMountOptions } from './mount-options.ts';
 import { commandPlatform } from './session.ts';
-import { bringUp } from './up.ts';
 import { volumeFromSpec } from './volume-options.ts';
 
 export function addMountCommands(program: Command): void {

@@ -3,17 +3,10 @@
  * that answers. Idempotent.
  */
 import { type Command, Option } from 'commander';
-import { mountAt } from '../../fuse/mount-table.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
-import {
-  attachSupervisor,
-  ensureSupervisor,
-  type SupervisorClient,
-} from '../supervisor/supervisor-client.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
-import { deleteLeftDirectories } from '../volume/fewer-nodes.ts';
 import { addNodes } from '../volume/more-nodes.ts';
-import { canonicalMountPoint, detachMount, prepareMountPoint, probeMount } from '../volume/mount-point.ts';
+import { canonicalMountPoint, prepareMountPoint } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { requireFuse, requireSpace } from '../volume/requirements.ts';
 import {
@@ -27,10 +20,9 @@ import {
 } from '../volume/volume-file.ts';
 import { defaultMountPoint, type VolumeLayout } from '../volume/volume-layout.ts';
 import { DEFAULT_NODES, DEFAULT_PARITY, stripeShape } from '../volume/volume-shape.ts';
-import { bringDown } from './down.ts';
+import { bringUp } from './bring-up.ts';
 import { stayInForeground } from './foreground.ts';
 import { parseCapacity, parseCount } from './numbers.ts';
-import { commandPlatform } from './session.ts';
 import { gatherStatus } from './status.ts';
 import { thingsToTry } from './things-to-try.ts';
 import { addJsonOption, addVolumeOptions, chooseVolume, type VolumeOptions } from './volume-options.ts';
@@ -43,9 +35,6 @@ interface UpOptions extends VolumeOptions {
   readonly foreground?: boolean;
   readonly restart?: boolean;
 }
-
-const PROGRESS_INTERVAL_MS = 100;
-const SILENCE_TIMEOUT_MS = 10_000;
 
 export function addUpCommand(program: Command): void {
   const command = program
@@ -150,140 +139,4 @@ function withNodes(layout: VolumeLayout, nodes: number | undefined, steps: Steps
   );
   if (added.length > 0) steps.begin('volume').done(`${volume.name} has ${volume.nodes.length} nodes now`);
   return volume;
-}
-
-export interface BringUpOptions {
-  readonly steps: Steps;
-  readonly restart: boolean;
-  readonly readOnly: boolean;
-}
-
-/** Starts what does not run and mounts. Resolves when the mount answers. */
-export async function bringUp(
-  layout: VolumeLayout,
-  volume: VolumeFile,
-  options: BringUpOptions,
-): Promise<void> {
-  prepareMountPoint(volume.mountPoint, mountSource(volume.name, layout));
-  const running = await attachSupervisor(commandPlatform(), layout);
-  const supervisor = running ?? (await ensureSupervisor(commandPlatform(), layout));
-  try {
-    if (options.restart) await supervisor.run({ command: 'set-restart', restart: true });
-    // Added just now, or added or removed by a command that did not live to say so.
-    const known = (await supervisor.facts()).nodes.map(({ id }) => id);
-    const isUpToDate = known.length === volume.nodes.length && volume.nodes.every((id) => known.includes(id));
-    if (!isUpToDate) await supervisor.run({ command: 'take-nodes' });
-    // Their processes have ended by now.
-    for (const problem of deleteLeftDirectories(layout, volume)) options.steps.note(`  ${problem}`);
-    await startNodes(supervisor, options.steps);
-    await mountHere(supervisor, layout, volume, options);
-  } catch (error) {
-    // Where nothing can ever be mounted, nodes are of no use to anybody: what was started for it does not stay.
-    if (running === undefined && isForTheUserToSetRight(error)) await bringDown(layout, true, silentSteps);
-    throw error;
-  } finally {
-    supervisor.close();
-  }
-}
-
-function isForTheUserToSetRight(error: unknown): boolean {
-  if (!(error instanceof CommandFailure)) return false;
-  return error.exitCode === exitCodes.permission || error.exitCode === exitCodes.configuration;
-}
-
-async function mountHere(
-  supervisor: SupervisorClient,
-  layout: VolumeLayout,
-  volume: VolumeFile,
-  options: BringUpOptions,
-): Promise<void> {
-  const { mountPoint, frontend } = volume;
-  const step = options.steps.begin('mount');
-  if (await isServed(supervisor, mountPoint)) {
-    step.done(`${mountPoint} is mounted already`);
-    return;
-  }
-  // Nobody serves it: a killed process left it behind.
-  if (mountAt(mountPoint) !== undefined) detachMount(mountPoint);
-  await whileReporting(
-    supervisor.run({ command: 'start-mount', mount: { mountPoint, frontend, readOnly: options.readOnly } }),
-    async () => step.update((await supervisor.facts()).mount?.detail ?? ''),
-  );
-  if (probeMount(mountPoint) !== 'answering') {
-    throw new CommandFailure(
-      exitCodes.unavailable,
-      `${mountPoint} is mounted and does not answer; see ${layout.logFile('mount')}`,
-    );
-  }
-  step.done(`${mountSource(volume.name, layout)} at ${mountPoint}`);
-}
-
-/**
- * Is the volume mounted there by a process that answers? False if no process has it. One that is about to die, or to be ready, is given
- * time; one that is there and does not answer is an error.
- */
-async function isServed(supervisor: SupervisorClient, mountPoint: string): Promise<boolean> {
-  const deadlineMs = performance.now() + SILENCE_TIMEOUT_MS;
-  for (;;) {
-    const { mount } = await supervisor.facts();
-    if (mount === null || mount.process === 'absent') return false;
-    if (mount.process === 'running') {
-      if (mount.path !== mountPoint) return false;
-      if (mount.statistics !== null && probeMount(mountPoint) === 'answering') return true;
-      if (performance.now() > deadlineMs) {
-        throw new CommandFailure(
-          exitCodes.unavailable,
-          `${mountPoint} is mounted and does not answer; give it up with \`tartan down --force\``,
-        );
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL_MS));
-  }
-}
-
-/** Calls `report` again and again until `work` is over. */
-async function whileReporting<T>(work: Promise<T>, report: () => Promise<void>): Promise<T> {
-  let over = false;
-  const done = work.finally(() => {
-    over = true;
-  });
-  const settled = done.catch(() => undefined);
-  const reporting = (async () => {
-    while (!over) {
-      await report();
-      await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL_MS))]);
-    }
-  })();
-  const [result] = await Promise.all([done, reporting]);
-  return result;
-}
-
-async function startNodes(supervisor: SupervisorClient, steps: Steps): Promise<void> {
-  const { nodes } = await supervisor.facts();
-  const keptDown = nodes.filter((node) => node.process === 'absent' && node.stoppedOnPurpose);
-  const toStart = nodes.filter((node) => node.process !== 'running' && !node.stoppedOnPurpose);
-  const step = steps.begin('nodes');
-  let started = 0;
-  step.update(`0 of ${toStart.length} started`);
-  const failures: CommandFailure[] = [];
-  await Promise.all(
-    toStart.map(async ({ id }) => {
-      try {
-        await supervisor.run({ command: 'start-node', id });
-        started += 1;
-        step.update(`${started} of ${toStart.length} started`);
-      } catch (error) {
-        if (!(error instanceof CommandFailure)) throw error;
-        failures.push(new CommandFailure(error.exitCode, `node ${id}: ${error.message}`, error));
-      }
-    }),
-  );
-  const running = nodes.length - keptDown.length - failures.length;
-  step.done(`${running} of ${nodes.length} running, ${started} of them started now`);
-  const [first] = failures;
-  if (first !== undefined && running === 0) throw first;
-  for (const failure of failures) steps.note(`  ${failure.message}`);
-  for (const node of keptDown) {
-    steps.note(`  node ${node.id} was stopped and stays down; start it with: tartan node start ${node.id}`);
-  }
 }

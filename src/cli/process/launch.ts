@@ -17,7 +17,10 @@ import {
 } from './process-file.ts';
 import { parseReports, REPORT_DESCRIPTOR, type StartupReport } from './startup-report.ts';
 
-const entryPoint = join(packageDirectory, 'dist', 'tartan', 'process.js');
+const entryPoint = join(packageDirectory, 'dist', 'tartan', 'process.cjs');
+
+/** A volume's processes speak no TLS; where this is set, reading certificates is half of what it takes Node to start. */
+const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
 
 export interface LaunchOptions {
   /** Of entry.ts. */
@@ -38,6 +41,7 @@ export function launch(options: LaunchOptions): ProcessIdentity {
   const log = openSync(options.logFile, 'a');
   const child = spawn(process.execPath, [...(options.nodeArgs ?? []), entryPoint, ...options.args], {
     cwd: '/',
+    env: environment,
     detached: true,
     stdio: ['ignore', log, log, 'pipe'],
   });

@@ -27,6 +27,7 @@ import type {
 } from '../supervisor/control-messages.ts';
 import { answerControl, MountBusy } from '../supervisor/control-service.ts';
 import { linkedNode } from '../supervisor/linked-node.ts';
+import { connectSupervisor } from '../supervisor/supervisor-client.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { type Frontend, readVolumeFile, readVolumeKey } from '../volume/volume-file.ts';
 import type { VolumeLayout } from '../volume/volume-layout.ts';
@@ -81,6 +82,8 @@ async function startMount(
   reporter: StartupReporter,
 ): Promise<() => Promise<void>> {
   const volume = readVolumeFile(layout);
+  reporter.phase('waiting for the nodes');
+  await nodesStarted(platform, layout);
   const opened = await openParts(platform, layout, settings, reporter);
   reporter.phase('mounting');
   let mount: FuseMount;
@@ -128,6 +131,20 @@ async function startMount(
     await closer();
     await server.close();
   };
+}
+
+/** Nodes start beside the mount: those that are about to be there are not taken for lost. */
+async function nodesStarted(platform: Platform, layout: VolumeLayout): Promise<void> {
+  const supervisor = await connectSupervisor(platform, layout);
+  if (supervisor === undefined) return;
+  try {
+    await supervisor.run({ command: 'await-nodes' });
+  } catch (error) {
+    // It went away. The nodes that are there are found without it.
+    platform.log.warn('nodes-not-awaited', { error: String(error) });
+  } finally {
+    supervisor.close();
+  }
 }
 
 async function openParts(

@@ -20,6 +20,8 @@ export type SupervisorRequest =
   | { readonly command: 'take-nodes' }
   | { readonly command: 'start-node'; readonly id: number }
   | { readonly command: 'stop-node'; readonly id: number; readonly signal: 'SIGTERM' | 'SIGKILL' }
+  /** Answered when no node is about to start. */
+  | { readonly command: 'await-nodes' }
   | { readonly command: 'start-mount'; readonly mount: MountSettings }
   | { readonly command: 'stop-mount'; readonly lazy: boolean }
   | { readonly command: 'set-restart'; readonly restart: boolean }

@@ -52,6 +52,11 @@ export class ManagedProcess {
     return this.#phase;
   }
 
+  /** Resolves when no start is under way, however it ended. */
+  get settled(): Promise<void> {
+    return this.#starting?.catch(() => undefined) ?? Promise.resolve();
+  }
+
   /** What a starting process says it is doing. */
   get detail(): string {
     return this.#detail;
@@ -188,6 +193,8 @@ export class ManagedProcess {
       await waitForEnd(identity, STOP_GRACE_MS);
     }
     this.#ended(how);
+    // A start that this has ended fails first: whoever starts the process next begins anew.
+    await this.settled;
   }
 }
 

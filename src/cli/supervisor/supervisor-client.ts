@@ -54,7 +54,7 @@ export class SupervisorClient {
 }
 
 /** undefined when no supervisor answers. */
-async function connectSupervisor(
+export async function connectSupervisor(
   platform: Platform,
   layout: VolumeLayout,
 ): Promise<SupervisorClient | undefined> {

@@ -104,6 +104,8 @@ export class Supervisor {
         return this.startNode(request.id);
       case 'stop-node':
         return this.#stopNode(request.id, request.signal);
+      case 'await-nodes':
+        return this.#nodesStarted();
       case 'start-mount':
         return this.#startMount(request.mount);
       case 'stop-mount':
@@ -163,6 +165,10 @@ export class Supervisor {
     await this.#linked(id);
   }
 
+  async #nodesStarted(): Promise<void> {
+    await Promise.all([...this.#nodes.values()].map((node) => node.settled));
+  }
+
   /** Whoever asks for the volume's state next finds the node in it: this process's link is up, and the mount's. */
   async #linked(id: number): Promise<void> {
     await linkedNode(this.#options.links, id);
@@ -206,7 +212,8 @@ export class Supervisor {
   }
 
   async #stopMount(lazy: boolean): Promise<void> {
-    if (this.#mount.phase !== 'absent') await (lazy ? this.#forceUnmount() : this.#unmount());
+    if (this.#mount.phase === 'starting') await this.#mount.stop('SIGTERM');
+    else if (this.#mount.phase === 'running') await (lazy ? this.#forceUnmount() : this.#unmount());
     rmSync(this.#options.layout.mountSettingsFile, { force: true });
     this.#mountSettings = undefined;
   }

@@ -26,7 +26,8 @@ export interface NativeAddon {
   combine(outs: readonly Uint8Array[], inputs: readonly Uint8Array[], coefficients: Uint8Array): number;
 
   slabCreate(lengthBytes: number): number;
-  slabMap(descriptor: number, lengthBytes: number, touchedBytes: number): ArrayBuffer | number;
+  slabMap(descriptor: number, lengthBytes: number): ArrayBuffer | number;
+  slabPopulate(descriptor: number, memory: ArrayBufferLike, touchedBytes: number): Promise<number> | number;
   detachBuffer(memory: ArrayBufferLike): number;
   alignedMemory(lengthBytes: number, alignmentBytes: number): ArrayBuffer | number;
 

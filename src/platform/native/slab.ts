@@ -1,6 +1,6 @@
 /**
- * Memory for transfers: slabs that processes of one machine share, and private aligned buffers. Both are allocated and
- * touched once, at the start, because first touch is slow; who needs pieces of them keeps a pool. What is rarely needed may be left untouched.
+ * Memory for transfers: slabs that processes of one machine share, and private aligned buffers. Both are touched once, at the start, because
+ * first touch is slow; who needs pieces of them keeps a pool. What is rarely needed may be left untouched.
  */
 import { closeSync } from 'node:fs';
 import { assert } from '../../base/assert.ts';
@@ -12,15 +12,11 @@ export interface Slab extends PlatformSlab {
   readonly descriptor: number;
 }
 
-/** Maps memory of another process, and takes ownership of the descriptor, also when that fails. Pages count as this process's once it uses them. */
+/** Maps memory of another process, and takes ownership of the descriptor, also when that fails. */
 export function mapSlab(descriptor: number, lengthBytes: number): Slab {
-  return mapped(descriptor, lengthBytes, 0);
-}
-
-function mapped(descriptor: number, lengthBytes: number, touchedBytes: number): Slab {
   const addon = nativeAddon();
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
-  const memory = addon.slabMap(descriptor, lengthBytes, touchedBytes);
+  const memory = addon.slabMap(descriptor, lengthBytes);
   if (typeof memory === 'number') closeSync(descriptor);
   const arrayBuffer = checked<ArrayBuffer>(memory, `map ${lengthBytes} bytes of shared memory`);
   let open = true;
@@ -28,6 +24,14 @@ function mapped(descriptor: number, lengthBytes: number, touchedBytes: number): 
     lengthBytes,
     descriptor,
     buffer: Buffer.from(arrayBuffer),
+    async populate(touchedBytes) {
+      assert(open, 'the slab is open');
+      assert(touchedBytes >= 0 && touchedBytes <= lengthBytes, `${touchedBytes} bytes of it are touched`);
+      checked(
+        await addon.slabPopulate(descriptor, arrayBuffer, touchedBytes),
+        `take ${lengthBytes} bytes of shared memory`,
+      );
+    },
     close() {
       if (!open) return;
       open = false;
@@ -38,16 +42,11 @@ function mapped(descriptor: number, lengthBytes: number, touchedBytes: number): 
   };
 }
 
-/** New shared memory, zeroed. Its size can never change. What is not touched is reserved all the same. */
-export function createSlab(lengthBytes: number, touchedBytes: number = lengthBytes): Slab {
+/** New shared memory, zeroed. Its size can never change. */
+export function createSlab(lengthBytes: number): Slab {
   assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, `slab of ${lengthBytes} bytes`);
-  assert(touchedBytes >= 0 && touchedBytes <= lengthBytes, `${touchedBytes} bytes of it are touched`);
   const descriptor = nativeAddon().slabCreate(lengthBytes);
-  return mapped(
-    checked(descriptor, `create ${lengthBytes} bytes of shared memory`),
-    lengthBytes,
-    touchedBytes,
-  );
+  return mapSlab(checked(descriptor, `create ${lengthBytes} bytes of shared memory`), lengthBytes);
 }
 
 /** Private zeroed memory for direct I/O. */

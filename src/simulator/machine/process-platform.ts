@@ -68,6 +68,7 @@ function createSlab(memory: ProcessMemory, lengthBytes: number): Slab {
     lengthBytes,
     buffer,
     descriptor: undefined,
+    async populate() {},
     close() {
       if (!open) return;
       open = false;

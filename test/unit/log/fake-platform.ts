@@ -84,7 +84,7 @@ export function fakePlatform(): FakePlatform {
     allocate: (lengthBytes) => Buffer.alloc(lengthBytes),
     createSlab: (lengthBytes) => {
       const buffer = Buffer.from(new ArrayBuffer(lengthBytes));
-      return { lengthBytes, buffer, descriptor: undefined, close: () => {} };
+      return { lengthBytes, buffer, descriptor: undefined, populate: async () => {}, close: () => {} };
     },
     mapSlab: () => {
       throw new Error('not in these tests');

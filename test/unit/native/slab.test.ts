@@ -31,8 +31,13 @@ it('is zeroed memory of a size that cannot change', () => {
   slab.close();
 });
 
-it('is as good where it was not touched at first', () => {
-  const slab = createSlab(2 * MIB, MIB);
+it('is as good where it was not touched at first', async () => {
+  const slab = createSlab(2 * MIB);
+  expect(fstatSync(slab.descriptor).blocks).toBe(0);
+  slab.buffer.write('before', 4096);
+  await slab.populate(MIB);
+  expect(slab.buffer.toString('utf8', 4096, 4102)).toBe('before');
+  slab.buffer.fill(0, 4096, 4102);
   const other = mapSlab(openSync(`/proc/self/fd/${slab.descriptor}`, 'r+'), 2 * MIB);
   expect(slab.buffer.every((byte) => byte === 0)).toBe(true);
   slab.buffer.write('tartan', 2 * MIB - 6);
@@ -41,12 +46,33 @@ it('is as good where it was not touched at first', () => {
   expect(fstatSync(slab.descriptor).blocks * 512).toBe(2 * MIB);
   slab.close();
   other.close();
-  expect(() => createSlab(MIB, 2 * MIB)).toThrow(/touched/);
+});
+
+it('refuses to take more than there is of it, or what is closed', async () => {
+  const slab = createSlab(MIB);
+  await expect(slab.populate(2 * MIB)).rejects.toThrow(/touched/);
+  slab.close();
+  await expect(slab.populate(MIB)).rejects.toThrow(/open/);
+});
+
+it('may be closed, written and read while its memory is taken', async () => {
+  const slab = createSlab(64 * MIB);
+  const taken = slab.populate(64 * MIB);
+  for (let at = 0; at < slab.lengthBytes; at += 4096) slab.buffer.writeUInt32LE(at, at);
+  await taken;
+  for (let at = 0; at < slab.lengthBytes; at += 4096) {
+    if (slab.buffer.readUInt32LE(at) !== at) throw new Error(`byte ${at} is not what was written`);
+  }
+  const again = slab.populate(64 * MIB);
+  slab.close();
+  await again;
+  await until(() => mappings() === 0);
 });
 
 it('is as good in huge pages, with an end that is not one', async () => {
   const lengthBytes = 6 * MIB + 4096;
   const slab = createSlab(lengthBytes);
+  await slab.populate(lengthBytes);
   const own = alignedBuffer(4 * MIB + 4096);
   expect(slab.buffer.every((byte) => byte === 0)).toBe(true);
   expect(own.every((byte) => byte === 0)).toBe(true);
