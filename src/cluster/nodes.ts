@@ -22,6 +22,7 @@ export interface NodeLink {
   readonly client: RpcClient | undefined;
   /** As the node last reported: bytes it may still take. */
   readonly freeBytes: number;
+  /** 0: it has not answered yet. */
   readonly capacityBytes: number;
   readonly usedBytes: number;
   /** Users of the link report what put replies said, so that freeBytes stays fresh between pings. */

@@ -35,6 +35,8 @@ export function storedFragmentBytes(fragmentBlocks: number, fragments: number): 
 /** The least that a writer is content with: full parity, or what can be had while nodes are away. */
 export type Protection = 'full' | 'degraded';
 
+type SizedNode = PlacementNode & { readonly capacityBytes: number };
+
 /** Without groups any nodes share segments. */
 type WrittenLayout = Shape & { readonly groups?: NodeGroups };
 
@@ -62,17 +64,21 @@ export class WritableNodes {
   }
 
   /** Nodes that a fragment may be sent to now, with the room they have beside what is on its way. */
-  live(): PlacementNode[] {
+  live(): SizedNode[] {
     return this.#withRoom((link) => this.isLive(link));
   }
 
-  /** All nodes, with the room they had when they last answered. */
-  known(): PlacementNode[] {
-    return this.#withRoom(() => true);
+  /** All nodes, with the room they had when they last answered. One that never has is taken for as large and as free as the smallest. */
+  known(): SizedNode[] {
+    const nodes = this.#withRoom(() => true);
+    const met = nodes.filter(hasAnswered);
+    const capacityBytes = least(met.map((node) => node.capacityBytes));
+    const freeBytes = least(met.map((node) => node.freeBytes));
+    return nodes.map((node) => (hasAnswered(node) ? node : { ...node, capacityBytes, freeBytes }));
   }
 
-  #withRoom(isMeant: (link: NodeLink) => boolean): PlacementNode[] {
-    const nodes: PlacementNode[] = [];
+  #withRoom(isMeant: (link: NodeLink) => boolean): SizedNode[] {
+    const nodes: SizedNode[] = [];
     for (const link of this.#links.links.values()) {
       if (!isMeant(link)) continue;
       const reserved = this.#reservedBytes.get(link.id) ?? 0;
@@ -84,8 +90,7 @@ export class WritableNodes {
 
   /** How large the nodes are that are meant to hold fragments. */
   capacities(): number[] {
-    const links = [...this.#links.links.values()];
-    return this.#draining.placeable(links, this.#shape.parityFragments).map((link) => link.capacityBytes);
+    return this.known().map((node) => node.capacityBytes);
   }
 
   isLive(link: NodeLink): boolean {
@@ -183,6 +188,14 @@ export class WritableNodes {
   refused(nodeId: number): void {
     this.#avoidUntilTick.set(nodeId, this.#tick + AVOID_TICKS);
   }
+}
+
+function hasAnswered({ capacityBytes }: SizedNode): boolean {
+  return capacityBytes > 0;
+}
+
+function least(values: readonly number[]): number {
+  return values.length === 0 ? 0 : Math.min(...values);
 }
 
 function widths(

@@ -466,6 +466,20 @@ test('while too few nodes answer, the room of those that are away still counts',
   expect(log.writer.availableBytes()).toBe(before);
 });
 
+test('a node that was away from the beginning is taken for one like the others', async () => {
+  const log = fixture({ nodes: 2, data: 1, parity: 1, leastProtection: 'degraded' });
+  const { writer, cluster } = log;
+  const [available, total] = [writer.availableBytes(), writer.totalBytes()];
+  cluster.node(2).kill();
+  // What nobody has heard of it yet.
+  cluster.node(2).capacityBytes = 0;
+  expect(writer.availableBytes()).toBe(available);
+  expect(writer.totalBytes()).toBe(total);
+  cluster.node(1).kill();
+  cluster.node(1).capacityBytes = 0;
+  expect(writer.totalBytes()).toBe(0);
+});
+
 test('nodes that fill up unexpectedly bring trouble at once, and room brings the end of it', async () => {
   const log = fixture();
   log.append(1, 0, 4);
