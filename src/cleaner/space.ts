@@ -5,7 +5,7 @@
  * of the whole volume a part is never promised to users, since cleaning a volume without dead blocks wins nothing. And what is reserved for a file is
  * promised to nobody else.
  */
-import { MAX_REQUEST_BYTES } from '../base/limits.ts';
+import { MAX_REQUEST_BYTES, SEGMENT_DATA_BYTES } from '../base/limits.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { SegmentSizes } from '../log/segment-size.ts';
 import type { VictimIndex } from './victim-index.ts';
@@ -20,6 +20,11 @@ const LEAST_AHEAD_BLOCKS = MAX_REQUEST_BYTES / BLOCK_BYTES;
 const MOST_AHEAD_SEGMENTS = 64;
 /** A volume too small for all that keeps back so much at most. */
 const MOST_RESERVED = 0.5;
+/**
+ * What the nodes of a volume have to have room for, in bytes of file data, so that this does not cut into what the cleaner needs: below it writers wait for
+ * the cleaner as long as they have patience. One segment more for headers and summaries.
+ */
+export const LEAST_VOLUME_BYTES = ((2 * (CLEANER_SLOTS + 1)) / MOST_RESERVED + 1) * SEGMENT_DATA_BYTES;
 
 export interface SpaceSources {
   /** Users' file data that fits on the nodes that are up, and that would fit on all nodes if they were empty. */

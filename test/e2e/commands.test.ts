@@ -263,6 +263,14 @@ describe('wrong use', () => {
     expect(existsSync(volume.state)).toBe(false);
   });
 
+  test('nodes that are too small for the cleaner are refused before anything is made', () => {
+    volume = new TestVolume();
+    const { status, stderr } = volume.try('up', volume.mountPoint, '--capacity', '20M');
+    expect(status).toBe(64);
+    expect(stderr).toContain('need 21.0 MiB each');
+    expect(existsSync(volume.state)).toBe(false);
+  });
+
   test('a mount directory with files in it is refused', () => {
     volume = new TestVolume();
     mkdirSync(volume.mountPoint);

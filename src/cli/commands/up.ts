@@ -3,12 +3,14 @@
  * that answers. Idempotent.
  */
 import { type Command, Option } from 'commander';
+import { LEAST_VOLUME_BYTES } from '../../cleaner/space.ts';
 import { CommandFailure, exitCodes } from '../failure.ts';
 import { type Steps, silentSteps, terminalSteps } from '../terminal/steps.ts';
 import { addNodes } from '../volume/more-nodes.ts';
 import { canonicalMountPoint, prepareMountPoint } from '../volume/mount-point.ts';
 import { mountSource } from '../volume/mount-source.ts';
 import { requireFuse, requireSpace } from '../volume/requirements.ts';
+import { formatSize } from '../volume/sizes.ts';
 import {
   changeVolumeFile,
   createVolume,
@@ -85,6 +87,7 @@ function openVolume(
   const nodes = options.nodes ?? DEFAULT_NODES;
   const shape = stripeShape(nodes, options.parity ?? DEFAULT_PARITY);
   if (typeof shape === 'string') throw new CommandFailure(exitCodes.usage, shape);
+  if (options.capacity !== undefined) requireCapacity(options.capacity, shape.dataFragments);
   requireSpace(layout.directory, nodes);
   const path = canonicalMountPoint(mountPoint ?? defaultMountPoint(name));
   prepareMountPoint(path, mountSource(name, layout));
@@ -102,6 +105,15 @@ function openVolume(
       `${shape.dataFragments} data + ${shape.parityFragments} parity`,
   );
   return { layout, volume: readVolumeFile(layout) };
+}
+
+function requireCapacity(capacityBytes: number, dataFragments: number): void {
+  const leastBytes = Math.ceil(LEAST_VOLUME_BYTES / dataFragments);
+  if (capacityBytes >= leastBytes) return;
+  throw new CommandFailure(
+    exitCodes.usage,
+    `--capacity ${formatSize(capacityBytes)}: nodes of this volume need ${formatSize(leastBytes)} each, for the cleaner to have room to work in`,
+  );
 }
 
 function refuseChanges(volume: VolumeFile, options: UpOptions): void {
