@@ -1,6 +1,6 @@
 // Shared memory between the processes of one machine: a sealed memfd, mapped whole. A slab's size is sealed by its creator and
 // the seal is checked by whoever maps it, so no peer can shrink it under a reader (SIGBUS). Its creator also takes its memory, on
-// a thread of its own: that may last half a second, and whoever maps it finds the pages there.
+// a thread of its own, because that may last half a second: until then each page is taken when somebody first uses it.
 //
 // A mapping lives until its ArrayBuffer is gone (closed or collected) and no transfer pins it. Descriptors belong to
 // the TypeScript face. Also here: private page-aligned memory, which has the same life but no pins.
@@ -102,7 +102,7 @@ typedef struct {
   size_t touched_bytes;
 } slab_pages;
 
-// Reports memory that does not exist as an error here instead of a signal later.
+// Memory that does not exist is an error here, before it is a signal.
 static void populate_work(tartan_task *task) {
   slab_pages pages;
   memcpy(&pages, task->bytes, sizeof pages);

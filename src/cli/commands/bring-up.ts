@@ -60,16 +60,19 @@ function isForTheUserToSetRight(error: unknown): boolean {
   return error.exitCode === exitCodes.permission || error.exitCode === exitCodes.configuration;
 }
 
-/** The mount waits for the nodes by itself: its process starts beside theirs. */
+/** A mount waits for the nodes by itself: its process starts beside theirs. One that runs may answer only when they are there. */
 async function startAll(
   supervisor: SupervisorClient,
   layout: VolumeLayout,
   volume: VolumeFile,
   options: BringUpOptions,
 ): Promise<void> {
-  const { nodes } = await supervisor.facts();
+  const { nodes, mount } = await supervisor.facts();
   const started = startNodes(supervisor, nodes, options.steps);
-  const mounting = beginMount(supervisor, volume, options);
+  const isMountAbsent = mount === null || mount.process === 'absent';
+  const mounting = (isMountAbsent ? Promise.resolve() : started).then(() =>
+    beginMount(supervisor, volume, options),
+  );
   // Waited for below, unless no node starts: that is told instead.
   mounting.catch(() => undefined);
   try {
@@ -83,7 +86,10 @@ async function startAll(
 }
 
 /** What a mount that was begun comes to. */
-type Mounting = { readonly isThereAlready: boolean; readonly mounted: Promise<unknown> };
+interface Mounting {
+  readonly isThereAlready: boolean;
+  readonly mounted: Promise<unknown>;
+}
 
 async function beginMount(
   supervisor: SupervisorClient,
