@@ -11,7 +11,8 @@ import { BLOCK_BYTES } from '../../base/units.ts';
 import { CheckFailed } from '../contract.ts';
 import { newBlock } from './blocks.ts';
 import { FileHistory, type MomentRange } from './file-history.ts';
-import type { MemoryFileSystem, ModelObserver } from './memory-file-system.ts';
+import type { MemoryFileSystem } from './memory-file-system.ts';
+import type { ModelObserver } from './model-observer.ts';
 import { difference, linesOf, S_IFMT, S_IFREG, type Tree, treeOfModel } from './tree.ts';
 
 /** Names and attributes from one moment until the next image's. */
