@@ -19,7 +19,8 @@ import {
 } from '../contract.ts';
 import { CrashHistory } from '../model/crash-history.ts';
 import { MemoryFileSystem } from '../model/memory-file-system.ts';
-import { type Kind, type Operation, PairedRun, Tolerated, WEIGHTS } from '../model/paired-run.ts';
+import { type Kind, type Operation, WEIGHTS } from '../model/operation.ts';
+import { PairedRun } from '../model/paired-run.ts';
 import {
   difference,
   linesOf,
@@ -30,6 +31,7 @@ import {
   type Tree,
   treeOfModel,
 } from '../model/tree.ts';
+import { Tolerated } from '../model/two-sides.ts';
 import { pause } from './loop.ts';
 import { type FoundContents, modelOf } from './model-of.ts';
 import { permits, Session } from './session.ts';

@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { BLOCK_BYTES } from '../../../src/base/units.ts';
 import type { FileSystem } from '../../../src/filesystem/file-system.ts';
 import type { MemoryFileSystem } from '../../../src/simulator/model/memory-file-system.ts';
-import { type Kind, type Operation, PairedRun, WEIGHTS } from '../../../src/simulator/model/paired-run.ts';
+import { type Kind, type Operation, WEIGHTS } from '../../../src/simulator/model/operation.ts';
+import { PairedRun } from '../../../src/simulator/model/paired-run.ts';
 
 /** Offsets near block borders and anywhere, over some segments of a small test log. */
 const offsets = fc.oneof(
