@@ -10,15 +10,17 @@ import type { FragmentDescription } from '../format/fragment-header.ts';
 import type { IndexedFragment } from '../format/storage-index.ts';
 import { decodeFragmentHeader, fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import type { FragmentKey, FragmentLocation } from '../format/storage-messages.ts';
-import type { Kernels } from '../platform/platform.ts';
+import type { Kernels, Memory, Platform } from '../platform/platform.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { LogFile } from './log-file.ts';
-import { StorageError } from './storage-error.ts';
+import { refusalOf, StorageError } from './storage-error.ts';
 
 const CACHE_BYTES = 8 * MIB;
+const VERIFY_BLOCKS = 64;
 
 export class FragmentReader {
   readonly #kernels: Kernels;
+  readonly #memory: Memory;
   readonly #headers: BufferPool;
   readonly #nonce: Buffer;
   readonly #sums = new Uint32Array(MAX_SEGMENT_BLOCKS);
@@ -28,8 +30,9 @@ export class FragmentReader {
     sizeCalculation: (description) => 256 + description.checksums.byteLength,
   });
 
-  constructor(kernels: Kernels, headers: BufferPool, nonce: Buffer) {
+  constructor({ kernels, memory }: Platform, headers: BufferPool, nonce: Buffer) {
     this.#kernels = kernels;
+    this.#memory = memory;
     this.#headers = headers;
     this.#nonce = nonce;
   }
@@ -61,6 +64,23 @@ export class FragmentReader {
       return await this.#describe(log, key, entry, 0);
     } finally {
       log.release();
+    }
+  }
+
+  /** Whether what is held is what is put, and whole. Reads all of it: puts come twice only when something went wrong. */
+  async isIntact(log: LogFile, put: FragmentDescription, held: IndexedFragment): Promise<boolean> {
+    const buffer = this.#memory.allocate(VERIFY_BLOCKS * BLOCK_BYTES);
+    try {
+      if (!isSameFragment(await this.describe(log, put, held), put)) return false;
+      for (let first = 0; first < held.fragmentBlocks; first += VERIFY_BLOCKS) {
+        const blocks = Math.min(VERIFY_BLOCKS, held.fragmentBlocks - first);
+        await this.read(log, put, held, first, buffer.subarray(0, blocks * BLOCK_BYTES));
+      }
+      return true;
+    } catch (error) {
+      const refused = refusalOf(error, 'reading a fragment');
+      if (!(refused instanceof StorageError)) throw error;
+      return false;
     }
   }
 
@@ -124,6 +144,17 @@ export function locationOf({
 }: IndexedFragment): FragmentLocation {
   const payloadOffset = headerOffset + fragmentHeaderBytes(fragmentBlocks, fragments);
   return { fileId, payloadOffset, fragmentBlocks };
+}
+
+/** Who holds the others, how much parity there is among them, and who wrote it, may differ. */
+function isSameFragment(held: FragmentDescription, put: FragmentDescription): boolean {
+  return (
+    held.dataFragments === put.dataFragments &&
+    held.fragmentBlocks === put.fragmentBlocks &&
+    held.dataBlocks === put.dataBlocks &&
+    held.summaryBlocks === put.summaryBlocks &&
+    held.checksums.every((checksum, index) => checksum === put.checksums[index])
+  );
 }
 
 function corrupt(blockIndex: number, why: string): StorageError {

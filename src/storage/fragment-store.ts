@@ -7,15 +7,17 @@
  * A put is acknowledged when header and payload are durable; a free when its tombstone is. Nothing is overwritten in place. Every
  * block that leaves here through `get` was checked. The store knows nothing of files, extents or liveness.
  *
+ * Here is what puts, frees and fences have to do with each other. What is held, and how it gets on the disk and off it, is in held-fragments.ts,
+ * fragment-writer.ts and fragment-reader.ts; the promise of a fence is kept in promised-term.ts.
+ *
  * A store whose state was lost has forgotten which primaries it promised to refuse. It serves reads and takes what is new; nothing that it holds is
  * freed or replaced until a primary has shown that it reigned after the store was opened (`pledge`; docs/metadata-protocol.md says why).
  */
-import { assert } from '../base/assert.ts';
 import { entryCache } from '../base/entry-cache.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import type { FragmentDescription } from '../format/fragment-header.ts';
 import type { IndexedFragment } from '../format/storage-index.ts';
-import { encodeFragmentHeader, fragmentHeaderBytes } from '../format/storage-log-file.ts';
+import { fragmentHeaderBytes } from '../format/storage-log-file.ts';
 import type {
   FragmentKey,
   FragmentLocation,
@@ -23,26 +25,24 @@ import type {
   ListReply,
   StorageStatistics,
 } from '../format/storage-messages.ts';
-import { encodeStorageSlotState, type StorageSlotState, slotKinds } from '../format/storage-slot.ts';
-import type { Tombstone } from '../format/storage-tombstones.ts';
 import type { DiskFile, Platform } from '../platform/platform.ts';
 import { BufferPool } from './buffer-pool.ts';
 import type { FragmentIndex } from './fragment-index.ts';
-import { FragmentReader, fragmentLengthBytes, locationOf } from './fragment-reader.ts';
+import { FragmentReader, locationOf } from './fragment-reader.ts';
 import {
   type FragmentStoreOptions,
   type FragmentStoreParts,
   openFragmentStoreParts,
-  slotPathOf,
 } from './fragment-store-parts.ts';
+import { FragmentWriter } from './fragment-writer.ts';
+import { HeldFragments, placeOf } from './held-fragments.ts';
 import { IndexCheckpoints } from './index-checkpoints.ts';
-import type { LogFile } from './log-file.ts';
-import type { Claim, LogFiles } from './log-files.ts';
+import type { LogFiles } from './log-files.ts';
+import { PromisedTerm } from './promised-term.ts';
 import { Reclaimer } from './reclaimer.ts';
-import { SlotFile } from './slot-file.ts';
 import { SpaceAccount } from './space-account.ts';
 import { refusalOf, StorageError } from './storage-error.ts';
-import { RING_PAGES, type TombstoneRing } from './tombstone-ring.ts';
+import type { TombstoneRing } from './tombstone-ring.ts';
 
 export type { FragmentStoreOptions };
 
@@ -54,59 +54,52 @@ export interface PutResult {
 const HEADER_BUFFER_BYTES = 2 * BLOCK_BYTES;
 const HEADER_BUFFERS = 64;
 const REMEMBERED_FREES = 8192;
-const VERIFY_BLOCKS = 64;
 
 export class FragmentStore {
   readonly #platform: Platform;
   readonly #space: SpaceAccount;
-  readonly #directory: string;
-  /** undefined: the term was forgotten. */
-  #slot: SlotFile | undefined;
-  /** Of this opening: who knows it has spoken with the store since. */
-  readonly #challenge: number;
-  #pledging: Promise<void> | undefined;
-  #state: StorageSlotState;
+  readonly #promised: PromisedTerm;
   readonly #index: FragmentIndex;
   readonly #logs: LogFiles;
   readonly #ring: TombstoneRing;
   readonly #reclaimer: Reclaimer;
-  readonly #headers: BufferPool;
   readonly #reader: FragmentReader;
   readonly #checkpoints: IndexCheckpoints;
+  readonly #held: HeldFragments;
+  readonly #writer: FragmentWriter;
   /** Puts in flight by fragment: a second one, or a free, waits for the first. */
   readonly #putting = new Map<string, Promise<PutResult>>();
-  /** By place: fragments whose tombstones are being written. */
-  readonly #burying = new Map<string, Promise<void>>();
   readonly #freeing = new Set<Promise<unknown>>();
   /** Frees of late: a put that was on its way when its segment was given up is refused. */
   readonly #freedGenerations = entryCache<string, number>(REMEMBERED_FREES);
-  #fragments = 0;
   #closing = false;
-  readonly #counters = { puts: 0, gets: 0, frees: 0, bytesWritten: 0, bytesRead: 0, corruptBlocks: 0 };
+  readonly #counters = { gets: 0, frees: 0, bytesRead: 0, corruptBlocks: 0 };
 
   private constructor(platform: Platform, options: FragmentStoreOptions, parts: FragmentStoreParts) {
     const { slot, state, index, logs, ring, regions } = parts;
     this.#platform = platform;
-    this.#directory = options.directory;
-    this.#slot = slot;
-    this.#challenge = platform.random.bytes(6).readUIntLE(0, 6);
-    this.#state = state;
+    this.#promised = new PromisedTerm(platform, options.directory, slot, state);
     this.#index = index;
     this.#logs = logs;
     this.#ring = ring;
-    this.#headers = new BufferPool(platform.memory, HEADER_BUFFERS, HEADER_BUFFER_BYTES);
-    this.#reader = new FragmentReader(platform.kernels, this.#headers, state.nonce);
-    this.#checkpoints = new IndexCheckpoints(platform, index, logs, ring, state.nonce);
-    this.#reclaimer = new Reclaimer(platform, logs, ring, (released, removed) =>
-      this.#checkpoints.run(released, removed),
+    const { kernels } = platform;
+    const { nonce } = state;
+    const headers = new BufferPool(platform.memory, HEADER_BUFFERS, HEADER_BUFFER_BYTES);
+    const reader = new FragmentReader(platform, headers, nonce);
+    const checkpoints = new IndexCheckpoints(platform, index, logs, ring, nonce);
+    const reclaimer = new Reclaimer(platform, logs, ring, (released, removed) =>
+      checkpoints.run(released, removed),
     );
-    this.#space = new SpaceAccount(platform, logs, options.capacityBytes, options.diskSharers ?? (() => 1));
-    this.#space.pendingBytes = () => this.#reclaimer.pendingBytes;
-    for (const log of logs.byId.values()) {
-      this.#space.usedBytes += log.liveBytes;
-      this.#fragments += log.liveFragments;
-    }
-    for (const region of regions) this.#reclaimer.add(region);
+    const space = new SpaceAccount(platform, logs, options.capacityBytes, options.diskSharers ?? (() => 1));
+    space.pendingBytes = () => reclaimer.pendingBytes;
+    const held = new HeldFragments({ index, logs, ring, space, reader, reclaimer, checkpoints });
+    this.#reader = reader;
+    this.#checkpoints = checkpoints;
+    this.#reclaimer = reclaimer;
+    this.#space = space;
+    this.#held = held;
+    this.#writer = new FragmentWriter({ kernels, headers, nonce, logs, space, reclaimer, held });
+    for (const region of regions) reclaimer.add(region);
   }
 
   static async open(platform: Platform, options: FragmentStoreOptions): Promise<FragmentStore> {
@@ -114,7 +107,7 @@ export class FragmentStore {
   }
 
   get term(): number {
-    return this.#state.term;
+    return this.#promised.term;
   }
 
   get usedBytes(): number {
@@ -156,8 +149,11 @@ export class FragmentStore {
         `payload of ${payload.length} bytes for ${fragmentBlocks} blocks`,
       );
     }
-    const held = this.#index.get(segmentId, position);
-    if (held?.generation === generation && (await this.#isIntact(description, held))) {
+    const held = this.#held.at(segmentId, position);
+    if (
+      held?.generation === generation &&
+      (await this.#reader.isIntact(this.#held.logOf(held), description, held))
+    ) {
       return this.#putResult(held);
     }
     const freed = this.#freedGenerations.get(name) ?? -1;
@@ -167,7 +163,7 @@ export class FragmentStore {
         `fragment ${name} generation ${generation} was superseded`,
       );
     }
-    if (held !== undefined && this.#slot === undefined) throw this.#notWhileForgotten();
+    if (held !== undefined) this.#promised.mustBeKnown();
     this.#reader.verify(payload, description.checksums, 0);
     await this.#checkpoints.admit();
     const headerBytes = fragmentHeaderBytes(fragmentBlocks, nodes.length);
@@ -176,106 +172,9 @@ export class FragmentStore {
       this.#space.refresh();
       throw new StorageError({ reason: 'full' }, 'the node has no room for the fragment');
     }
-    const { entry, replaced } = await this.#store(description, headerBytes, lengthBytes, payload);
-    if (replaced !== undefined) await this.#bury([{ segmentId, position, ...replaced }]);
+    const { entry, replaced } = await this.#writer.store(description, headerBytes, lengthBytes, payload);
+    if (replaced !== undefined) await this.#held.bury([{ segmentId, position, ...replaced }]);
     return this.#putResult(entry);
-  }
-
-  /** Whether what is held is what is put, and whole. Reads all of it: puts come twice only when something went wrong. */
-  async #isIntact(put: FragmentDescription, held: IndexedFragment): Promise<boolean> {
-    const buffer = this.#platform.memory.allocate(VERIFY_BLOCKS * BLOCK_BYTES);
-    const log = this.#logOf(held);
-    try {
-      if (!isSameFragment(await this.#reader.describe(log, put, held), put)) return false;
-      for (let first = 0; first < held.fragmentBlocks; first += VERIFY_BLOCKS) {
-        const blocks = Math.min(VERIFY_BLOCKS, held.fragmentBlocks - first);
-        await this.#reader.read(log, put, held, first, buffer.subarray(0, blocks * BLOCK_BYTES));
-      }
-      return true;
-    } catch (error) {
-      const refused = refusalOf(error, 'reading a fragment');
-      if (!(refused instanceof StorageError)) throw error;
-      return false;
-    }
-  }
-
-  async #store(
-    description: FragmentDescription,
-    headerBytes: number,
-    lengthBytes: number,
-    payload: Uint8Array,
-  ): Promise<{ entry: IndexedFragment; replaced: IndexedFragment | undefined }> {
-    return this.#space.reserving(lengthBytes, async () => {
-      const claim = await this.#claim(lengthBytes);
-      await this.#write(claim, description, headerBytes, payload);
-      const { segmentId, position, generation, fragmentBlocks, nodes } = description;
-      const entry: IndexedFragment = {
-        fileId: claim.log.fileId,
-        headerOffset: claim.offset,
-        fragmentBlocks,
-        generation,
-        fragments: nodes.length,
-      };
-      // Not what was held before the write: that may have been freed meanwhile.
-      const replaced = this.#index.get(segmentId, position);
-      this.#account(claim, segmentId, position, entry, lengthBytes);
-      return { entry, replaced };
-    });
-  }
-
-  async #claim(lengthBytes: number): Promise<Claim> {
-    const claim = async () => this.#logs.claim(lengthBytes);
-    return this.#space.placing(lengthBytes, async () => {
-      try {
-        return await claim().catch(async (error: unknown) => {
-          if (this.#reclaimer.pendingBytes === 0) throw error;
-          await this.#reclaimer.run(); // what was freed just now may be what is missing
-          return claim();
-        });
-      } catch (error) {
-        throw refusalOf(error, 'growing the log');
-      }
-    });
-  }
-
-  async #write(
-    { log, offset }: Claim,
-    description: FragmentDescription,
-    headerBytes: number,
-    payload: Uint8Array,
-  ): Promise<void> {
-    const buffer = await this.#headers.take();
-    try {
-      const header = buffer.subarray(0, headerBytes);
-      const place = { fileId: log.fileId, headerOffset: offset, nonce: this.#state.nonce };
-      encodeFragmentHeader(place, description, header, this.#platform.kernels.crc32c);
-      await log.file.write([header, payload], offset, { durable: true });
-    } catch (error) {
-      log.written(offset);
-      this.#reclaimer.add({ fileId: log.fileId, offset, lengthBytes: headerBytes + payload.length });
-      throw refusalOf(error, 'writing a fragment');
-    } finally {
-      this.#headers.give(buffer);
-    }
-  }
-
-  #account(
-    { log, offset }: Claim,
-    segmentId: number,
-    position: number,
-    entry: IndexedFragment,
-    lengthBytes: number,
-  ): void {
-    // Replaced in the same turn: the index names the new one from here on.
-    this.#index.put(segmentId, position, entry);
-    log.liveFragments++;
-    log.liveBytes += lengthBytes;
-    log.written(offset);
-    this.#fragments++;
-    this.#space.usedBytes += lengthBytes;
-    this.#counters.puts++;
-    this.#counters.bytesWritten += lengthBytes;
-    this.#checkpoints.note(lengthBytes);
   }
 
   #putResult(entry: IndexedFragment): PutResult {
@@ -285,7 +184,7 @@ export class FragmentStore {
   /** Blocks [firstBlock, firstBlock + blockCount) of the fragment into `into` (page-aligned), checked. Returns their length. Refuses with missing, corrupt. */
   async get(name: FragmentName, firstBlock: number, blockCount: number, into: Uint8Array): Promise<number> {
     this.#mustServe(undefined);
-    const entry = this.#find(name);
+    const entry = this.#held.find(name);
     const lengthBytes = blockCount * BLOCK_BYTES;
     if (blockCount < 1 || firstBlock + blockCount > entry.fragmentBlocks || into.length < lengthBytes) {
       throw new StorageError(
@@ -294,9 +193,15 @@ export class FragmentStore {
       );
     }
     try {
-      await this.#reader.read(this.#logOf(entry), name, entry, firstBlock, into.subarray(0, lengthBytes));
+      await this.#reader.read(
+        this.#held.logOf(entry),
+        name,
+        entry,
+        firstBlock,
+        into.subarray(0, lengthBytes),
+      );
     } catch (error) {
-      this.#find(name); // freed while it was read? Then its bytes were never wrong
+      this.#held.find(name); // freed while it was read? Then its bytes were never wrong
       if (error instanceof StorageError && error.refusal.reason === 'corrupt') this.#noteCorrupt(name, error);
       throw refusalOf(error, 'reading a fragment');
     }
@@ -305,32 +210,16 @@ export class FragmentStore {
     return lengthBytes;
   }
 
-  #logOf(entry: IndexedFragment): LogFile {
-    const log = this.#logs.byId.get(entry.fileId);
-    assert(log !== undefined, 'an indexed fragment lies in an open log file');
-    return log;
-  }
-
   #noteCorrupt(name: FragmentName, error: StorageError): void {
     this.#counters.corruptBlocks++;
     const { segmentId, position } = name;
     this.#platform.log.warn('fragment-corrupt', { segmentId, position, why: error.message });
   }
 
-  #find(name: FragmentName): IndexedFragment {
-    const entry = this.#index.get(name.segmentId, name.position);
-    if (entry?.generation === name.generation) return entry;
-    const { segmentId, position, generation } = name;
-    throw new StorageError(
-      { reason: 'missing' },
-      `no fragment ${segmentId}/${position} generation ${generation}`,
-    );
-  }
-
   /** Frees what is held of each name up to its generation; durable when it resolves. Returns how many were there. */
   async free(term: number, names: readonly FragmentName[]): Promise<number> {
     this.#mustServe(term);
-    if (this.#slot === undefined) throw this.#notWhileForgotten();
+    this.#promised.mustBeKnown();
     const work = this.#freeAll(names);
     this.#freeing.add(work);
     try {
@@ -353,60 +242,13 @@ export class FragmentStore {
     // By place: a request may name one twice.
     const held = new Map<string, FragmentKey & IndexedFragment>();
     for (const { segmentId, position, generation } of names) {
-      const entry = this.#index.get(segmentId, position);
+      const entry = this.#held.at(segmentId, position);
       if (entry !== undefined && entry.generation <= generation)
         held.set(placeOf(entry), { segmentId, position, ...entry });
     }
     this.#counters.frees += held.size;
-    await this.#bury([...held.values()]);
+    await this.#held.bury([...held.values()]);
     return held.size;
-  }
-
-  /** Makes it durable that these are gone, then forgets them and has their space reclaimed. What is on its way to that already is waited for. */
-  async #bury(held: readonly (FragmentKey & IndexedFragment)[]): Promise<void> {
-    const fresh = held.filter((fragment) => !this.#burying.has(placeOf(fragment)));
-    const underWay = held.map((fragment) => this.#burying.get(placeOf(fragment)));
-    const work = this.#buryNow(fresh);
-    for (const fragment of fresh) this.#burying.set(placeOf(fragment), work);
-    try {
-      await Promise.all([work, ...underWay]);
-    } finally {
-      for (const fragment of fresh) this.#burying.delete(placeOf(fragment));
-    }
-  }
-
-  async #buryNow(held: readonly (FragmentKey & IndexedFragment)[]): Promise<void> {
-    if (held.length === 0) return;
-    const tombstones = held.map((fragment): Tombstone => {
-      const { segmentId, position, generation, fileId, headerOffset } = fragment;
-      return {
-        segmentId,
-        position,
-        generation,
-        fileId,
-        headerOffset,
-        lengthBytes: fragmentLengthBytes(fragment),
-      };
-    });
-    await this.#ring.write(tombstones, () => {
-      for (const tombstone of tombstones) this.#forget(tombstone);
-    });
-    if (this.#ring.pagesInUse > RING_PAGES / 2) this.#ring.onFull?.();
-  }
-
-  #forget({ segmentId, position, fileId, headerOffset, lengthBytes }: Tombstone): void {
-    const entry = this.#index.get(segmentId, position);
-    if (entry?.fileId === fileId && entry.headerOffset === headerOffset)
-      this.#index.delete(segmentId, position);
-    const log = this.#logs.byId.get(fileId);
-    assert(log !== undefined, 'a fragment is forgotten before its log file is removed');
-    log.liveFragments--;
-    log.liveBytes -= lengthBytes;
-    this.#fragments--;
-    this.#space.usedBytes -= lengthBytes;
-    this.#reader.forget(fileId, headerOffset);
-    this.#reclaimer.add({ fileId, offset: headerOffset, lengthBytes });
-    this.#checkpoints.note(0);
   }
 
   async list(afterSegmentId: number, afterPosition: number, limit: number): Promise<ListReply> {
@@ -421,11 +263,11 @@ export class FragmentStore {
   async describe(key: FragmentKey): Promise<FragmentDescription> {
     this.#mustServe(undefined);
     const { segmentId, position } = key;
-    const entry = this.#index.get(segmentId, position);
+    const entry = this.#held.at(segmentId, position);
     if (entry === undefined)
       throw new StorageError({ reason: 'missing' }, `no fragment ${segmentId}/${position}`);
     try {
-      return await this.#reader.describe(this.#logOf(entry), key, entry);
+      return await this.#reader.describe(this.#held.logOf(entry), key, entry);
     } catch (error) {
       throw refusalOf(error, 'reading a fragment header');
     }
@@ -433,7 +275,7 @@ export class FragmentStore {
 
   locate(name: FragmentName): FragmentLocation {
     this.#mustServe(undefined);
-    return locationOf(this.#find(name));
+    return locationOf(this.#held.find(name));
   }
 
   /** A read-only handle whose descriptor can be passed to another process. It stays the store's. */
@@ -451,30 +293,17 @@ export class FragmentStore {
     }
   }
 
-  #notWhileForgotten(): StorageError {
-    const message = 'the node has forgotten its term: what it holds stays until a primary renews it';
-    return new StorageError({ reason: 'busy' }, message);
-  }
-
   /**
    * Puts and frees of terms before this one are refused from now on, also after a restart; those under way are over when it resolves. Refuses with
    * fenced, and with forgotten: see `pledge`.
    */
   async fence(term: number): Promise<void> {
     this.#mustServe(term);
-    const slot = this.#slot;
-    if (slot === undefined) {
-      const refusal = { reason: 'forgotten', challenge: this.#challenge } as const;
-      throw new StorageError(refusal, 'the node has forgotten its term');
-    }
-    const before = this.#state;
-    this.#state = { ...before, term };
-    if (term > before.term) {
-      try {
-        await slot.write(encodeStorageSlotState(this.#state));
-      } catch (error) {
-        throw refusalOf(error, 'storing the term');
-      }
+    try {
+      const stored = this.#promised.raise(term);
+      if (stored !== undefined) await stored;
+    } catch (error) {
+      throw refusalOf(error, 'storing the term');
     }
     await Promise.allSettled([...this.#putting.values(), ...this.#freeing]);
   }
@@ -482,30 +311,9 @@ export class FragmentStore {
   /** A fence by who reigned after it was given the challenge, so that no newer term can have been promised before. */
   async pledge(term: number, challenge: number): Promise<void> {
     this.#mustServe(term);
-    if (this.#slot === undefined) {
-      if (challenge !== this.#challenge) {
-        throw new StorageError({ reason: 'forgotten', challenge: this.#challenge }, 'the node was restarted');
-      }
-      this.#pledging ??= this.#makeSlot(term).finally(() => {
-        this.#pledging = undefined;
-      });
-      await this.#pledging;
-    }
+    const renewed = this.#promised.renew(term, challenge);
+    if (renewed !== undefined) await renewed;
     await this.fence(term);
-  }
-
-  async #makeSlot(term: number): Promise<void> {
-    const state = { ...this.#state, term };
-    try {
-      const path = slotPathOf(this.#directory);
-      const payload = encodeStorageSlotState(state);
-      const slot = await SlotFile.create(this.#platform, path, slotKinds.storage, payload);
-      this.#state = state;
-      this.#slot = slot;
-      this.#platform.log.info('storage-state-renewed', { term });
-    } catch (error) {
-      throw refusalOf(error, 'storing the term');
-    }
   }
 
   statistics(): StorageStatistics {
@@ -513,9 +321,10 @@ export class FragmentStore {
       capacityBytes: this.#space.capacityBytes,
       usedBytes: this.#space.usedBytes,
       freeBytes: this.freeBytes,
-      fragments: this.#fragments,
+      fragments: this.#held.count,
       logFiles: this.#logs.byId.size,
-      term: this.#state.term,
+      term: this.#promised.term,
+      ...this.#writer.counters,
       ...this.#counters,
     };
   }
@@ -532,10 +341,7 @@ export class FragmentStore {
 
   #mustServe(term: number | undefined): void {
     if (this.#closing) throw new StorageError({ reason: 'busy' }, 'the node is stopping');
-    if (term !== undefined && term < this.#state.term) {
-      const known = this.#state.term;
-      throw new StorageError({ reason: 'fenced', term: known }, `term ${term} is older than ${known}`);
-    }
+    if (term !== undefined) this.#promised.admit(term);
   }
 
   /** Finishes what is under way, reclaims what can be, and leaves an index that needs no scan. */
@@ -552,22 +358,6 @@ export class FragmentStore {
     await this.#logs.close();
     await this.#ring.close();
     await this.#index.close();
-    await this.#pledging?.catch(() => undefined); // its caller was told
-    await this.#slot?.close();
+    await this.#promised.close();
   }
-}
-
-function placeOf({ fileId, headerOffset }: IndexedFragment): string {
-  return `${fileId}/${headerOffset}`;
-}
-
-/** Who holds the others, how much parity there is among them, and who wrote it, may differ. */
-function isSameFragment(held: FragmentDescription, put: FragmentDescription): boolean {
-  return (
-    held.dataFragments === put.dataFragments &&
-    held.fragmentBlocks === put.fragmentBlocks &&
-    held.dataBlocks === put.dataBlocks &&
-    held.summaryBlocks === put.summaryBlocks &&
-    held.checksums.every((checksum, index) => checksum === put.checksums[index])
-  );
 }
