@@ -14,6 +14,7 @@ import { CHUNK_BLOCKS } from '../format/metadata-records.ts';
 import type { ExtentSearch } from './extent-search.ts';
 import { S_IFLNK, S_IFMT } from './inode-rules.ts';
 import type { InodeChanges } from './metadata.ts';
+import type { Mutations } from './mutations.ts';
 import { existing, type FoundInode } from './namespace.ts';
 import type { MetadataState } from './state.ts';
 import { removeAllXattrs } from './xattrs.ts';
@@ -22,13 +23,6 @@ import { removeAllXattrs } from './xattrs.ts';
 export const BLOCKS_PER_TRANSACTION = 64 * CHUNK_BLOCKS;
 
 const MAX_FILE_BLOCKS = MAX_FILE_BYTES / BLOCK_BYTES;
-
-export interface Mutations {
-  /** One transaction in this turn. */
-  run<T>(operation: (redo: RedoSink) => T): T;
-  /** Waits while too much is not yet journaled. */
-  backlog(): Promise<void> | undefined;
-}
 
 export class BlockRemoval {
   readonly #state: MetadataState;
