@@ -1,10 +1,11 @@
 /**
- * The segment writer: the open segment, the slots, the order of commits. See log.ts for the contract.
+ * The segment writer: the open segment, and all that are in memory until they are committed and read no more. See log.ts for the contract.
  *
- * A segment is open (takes blocks), then in flight (segment-flight.ts makes it durable), then handed over in the order of ids, then released.
- * Memory is the slab's slots and nothing grows beyond it: no free slot means no landing, which pushes back on writers.
+ * A segment is open (takes blocks), then in flight (segments-in-flight.ts), handed over in the order of ids when it is durable, then released.
+ * Memory is the slab's slots and nothing grows beyond it: no free slot (free-slots.ts) means no landing, which pushes back on writers.
  *
- * Appends are refused when one more full segment could not be placed beside those under way, so that what was accepted can be written.
+ * Appends are refused when one more full segment could not be placed beside those under way (segment-room.ts), so that what was accepted can be
+ * written. Here it is judged whether writing is in trouble, and who waits is told.
  */
 import { assert } from '../base/assert.ts';
 import { MAX_REQUEST_BYTES } from '../base/limits.ts';
@@ -15,6 +16,7 @@ import type { Platform, Timer } from '../platform/platform.ts';
 import { FragmentFreeing } from './fragment-freeing.ts';
 import { holdings } from './fragment-holders.ts';
 import type { FragmentLocations } from './fragment-locations.ts';
+import { FreeSlots } from './free-slots.ts';
 import {
   type DurableSegment,
   type InlineBlocks,
@@ -23,11 +25,11 @@ import {
   type SegmentWriter,
   type WriterStatistics,
 } from './log.ts';
-import { SegmentBuffer } from './segment-buffer.ts';
-import { type FlightContext, SegmentFlight } from './segment-flight.ts';
+import type { SegmentBuffer } from './segment-buffer.ts';
 import { SegmentIds } from './segment-ids.ts';
+import { type RoomRule, SegmentRoom, type UnderWay } from './segment-room.ts';
+import { SegmentsInFlight } from './segments-in-flight.ts';
 import { type Reigns, StorageFencing } from './storage-fencing.ts';
-import { usableBytes } from './usable-space.ts';
 import { Waiters } from './waiters.ts';
 import { type Protection, WritableNodes } from './writable-nodes.ts';
 import type { WriteSlab } from './write-slab.ts';
@@ -52,17 +54,6 @@ export interface SegmentWriterOptions {
   readonly reigns?: Reigns;
 }
 
-/** For a writer that leaves room to others, who may win some for it. */
-export interface RoomRule {
-  /** Full segments that must still fit when this writer begins one. */
-  reserveSegments(): number;
-  /**
-   * There is no room for a segment: whether to wait. If not, appends are refused. `isMoreComing`: nodes are being told to free something, or segments of
-   * this writer are about to be committed, and what they overwrite will be dead then.
-   */
-  mayWait(isMoreComing: boolean): boolean;
-}
-
 /** The pace of looking after flights: answers overdue, nodes to try again. */
 const TICK_MS = 100;
 /** Without any progress for so long, writers and fsyncs are told. */
@@ -73,43 +64,34 @@ export function createSegmentWriter(platform: Platform, options: SegmentWriterOp
   return new LogWriter(platform, options);
 }
 
-class LogWriter implements SegmentWriter {
+class LogWriter implements SegmentWriter, UnderWay {
   onDurable: ((segment: DurableSegment) => void) | undefined;
   onTrouble: ((trouble: LogUnwritable | undefined) => void) | undefined;
   awaitsRoom = false;
 
   readonly #platform: Platform;
-  readonly #options: SegmentWriterOptions;
   readonly #nodes: WritableNodes;
-  readonly #least: Protection;
-  readonly #context: FlightContext;
+  readonly #locations: FragmentLocations;
   readonly #freeing: FragmentFreeing;
   readonly #fencing: StorageFencing;
   readonly #unsubscribe: () => void;
-  readonly #segmentBlocks: number;
   readonly #ids: SegmentIds;
   readonly #landingBlocks: number;
-  /** There was room for the next segments when it was last looked at, for this open one. */
-  #nextFits = false;
+  readonly #room: SegmentRoom;
 
-  /** Slots of no segment; the last ones are taken first. */
-  readonly #free: SegmentBuffer[] = [];
-  /** Taken from `free` for the landing; the first becomes the open segment when this one is full. */
-  readonly #upcoming: SegmentBuffer[] = [];
+  readonly #slots: FreeSlots;
   #open: SegmentBuffer | undefined;
-  /** Sealed and not handed over yet, in order of ids. */
-  readonly #flights: SegmentFlight[] = [];
+  readonly #flights: SegmentsInFlight;
   /** Open, in flight, or handed over and not released: what may be read from memory. */
   readonly #pending = new Map<number, SegmentBuffer>();
+  /** Pinned segments, released ones too. */
+  readonly #pinned = new Map<number, SegmentBuffer>();
 
   #landing: Uint8Array[] | undefined;
   #timer: Timer | undefined;
-  #progressTick = 0;
   #trouble: LogUnwritable | undefined;
   #fenced = false;
   #closed = false;
-  #segmentsWritten = 0;
-  #segmentsRewritten = 0;
   readonly #roomWaiters = new Waiters();
   readonly #drainWaiters = new Waiters();
 
@@ -119,32 +101,36 @@ class LogWriter implements SegmentWriter {
     this.#landingBlocks = options.landingBlocks ?? REQUEST_BLOCKS;
     assert(slab.slotCount * (slab.geometry.segmentBlocks - 1) >= this.#landingBlocks, 'slots for a landing');
     this.#platform = platform;
-    this.#options = options;
-    this.#segmentBlocks = slab.geometry.segmentBlocks;
-    this.#nodes = options.nodes ?? new WritableNodes(links, slab.shape);
-    this.#least = options.leastProtection ?? 'full';
+    this.#locations = locations;
+    const nodes = options.nodes ?? new WritableNodes(links, slab.shape);
+    const leastProtection = options.leastProtection ?? 'full';
+    this.#nodes = nodes;
     this.#freeing = new FragmentFreeing(links, platform.timers, platform.log, term);
     this.#freeing.onFreed = () => this.#recheckRoom();
-    for (let slot = slab.slotCount - 1; slot >= 0; slot--) {
-      this.#free.push(new SegmentBuffer(slot, slab.slot(slot), slab.geometry));
-    }
-    this.#context = {
-      links,
-      locations,
-      term,
-      nodes: this.#nodes,
-      leastProtection: this.#least,
-      freeing: this.#freeing,
-      kernels: platform.kernels,
-      log: platform.log,
-      zeroBlockChecksum: platform.kernels.crc32c(Buffer.alloc(BLOCK_BYTES)),
-      tick: 0,
-      onProgress: () => {
-        this.#progressTick = this.#context.tick;
+    this.#slots = new FreeSlots(slab);
+    this.#room = new SegmentRoom({
+      nodes,
+      slab,
+      leastProtection,
+      underWay: this,
+      rule: options.room,
+      yieldingBytes: options.yieldingBytes ?? (() => 0),
+    });
+    this.#flights = new SegmentsInFlight(
+      {
+        links,
+        locations,
+        term,
+        nodes,
+        leastProtection,
+        freeing: this.#freeing,
+        kernels: platform.kernels,
+        log: platform.log,
+        onFenced: () => this.#beFenced(),
       },
-      onDone: () => this.#handOver(),
-      onFenced: () => this.#beFenced(),
-    };
+      (segment) => this.onDurable?.(segment),
+      () => this.#judge(),
+    );
     const { reigns = () => Promise.resolve('unknown' as const) } = options;
     this.#fencing = new StorageFencing(platform, links, term, reigns, () => this.#beFenced());
     this.#unsubscribe = links.onChange(() => this.#advanceFlights());
@@ -154,24 +140,15 @@ class LogWriter implements SegmentWriter {
 
   landing(): readonly Uint8Array[] | undefined {
     if (this.#landing !== undefined) return this.#landing;
-    let room = this.#open?.roomBlocks ?? 0;
-    this.awaitsRoom = room < this.#landingBlocks && this.#mustWait();
+    const room = this.#open?.roomBlocks ?? 0;
+    this.awaitsRoom =
+      room < this.#landingBlocks && this.#trouble === undefined && this.#room.mustWait(this.#landingBlocks);
     if (this.awaitsRoom) return undefined;
-    let upcoming = 0;
-    while (room < this.#landingBlocks) {
-      if (upcoming === this.#upcoming.length) {
-        const buffer = this.#free.pop();
-        if (buffer === undefined) return undefined;
-        this.#upcoming.push(buffer);
-      }
-      upcoming++;
-      room += this.#segmentBlocks - 1;
-    }
+    const upcoming = this.#slots.prepare(this.#landingBlocks - room);
+    if (upcoming === undefined) return undefined;
     const parts: Uint8Array[] = [];
     if (this.#open !== undefined) parts.push(this.#open.view(this.#open.blockCount, this.#open.roomBlocks));
-    for (let index = 0; index < upcoming; index++) {
-      parts.push(this.#upcoming[index]!.view(0, this.#segmentBlocks - 1));
-    }
+    this.#slots.show(upcoming, parts);
     this.#landing = parts;
     return parts;
   }
@@ -183,28 +160,6 @@ class LogWriter implements SegmentWriter {
     return this.#roomWaiters.wait();
   }
 
-  /** The nodes have no room for the segments that a landing would begin, and some is being won. */
-  #mustWait(): boolean {
-    const { room } = this.#options;
-    if (room === undefined || this.#nextFits) return false;
-    if (this.#trouble !== undefined || !this.#nodes.enoughAnswer(this.#least)) return false;
-    this.#nextFits = this.#fits(Math.ceil(this.#landingBlocks / (this.#segmentBlocks - 1)));
-    return !this.#nextFits && this.#mayWait;
-  }
-
-  get #mayWait(): boolean {
-    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
-    const isMoreComing = this.#pending.size > unplaced || this.#freeing.isUnderWay;
-    return this.#options.room?.mayWait(isMoreComing) === true;
-  }
-
-  /** Whether so many more segments can be written beside those under way and the reserve. */
-  #fits(beginning: number): boolean {
-    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
-    const reserve = this.#options.room?.reserveSegments() ?? 0;
-    return this.#nodes.admits(this.#segmentBlocks, unplaced + beginning - 1 + reserve, this.#least);
-  }
-
   /** The nodes may have more room than before. */
   #recheckRoom(): void {
     if (this.#roomWaiters.size > 0 && this.landing() !== undefined) this.#roomWaiters.resolveAll();
@@ -213,11 +168,11 @@ class LogWriter implements SegmentWriter {
   appendLanded(inode: number, firstFileBlock: number, blockCount: number): readonly Placement[] {
     assert(blockCount > 0, 'an append of no blocks');
     const open = this.#open;
+    if (this.#trouble !== undefined) throw this.#trouble;
     if (open !== undefined && blockCount <= open.roomBlocks) {
-      if (this.#trouble !== undefined) throw this.#trouble;
       return [this.#claim(open, inode, firstFileBlock, blockCount)];
     }
-    this.#admit(blockCount - (open?.roomBlocks ?? 0));
+    this.#room.admit(blockCount - (open?.roomBlocks ?? 0));
     const placements: Placement[] = [];
     let done = 0;
     while (done < blockCount) {
@@ -252,28 +207,10 @@ class LogWriter implements SegmentWriter {
     return { segmentId: buffer.segmentId, blockIndex, count };
   }
 
-  /** Throws unless the segments that `blockCount` more blocks begin can be written beside those under way. */
-  #admit(blockCount: number): void {
-    if (this.#trouble !== undefined) throw this.#trouble;
-    const beginning = Math.ceil(blockCount / (this.#segmentBlocks - 1));
-    // Kept in memory until nodes return; trouble comes if they do not.
-    if (!this.#nodes.enoughAnswer(this.#least)) return;
-    // What landed while there was room is taken; the reserve bears it.
-    if (this.#fits(beginning) || this.#mayWait) return;
-    throw new LogUnwritable('full', 'the storage nodes have no room for another segment');
-  }
-
-  #unplacedFlights(): number {
-    let unplaced = 0;
-    for (const flight of this.#flights) if (flight.unplaced) unplaced++;
-    return unplaced;
-  }
-
   #openNext(): SegmentBuffer {
-    const buffer = this.#upcoming.shift() ?? this.#free.pop();
-    assert(buffer !== undefined, 'an append needs a landing');
+    const buffer = this.#slots.take();
     buffer.reset(this.#ids.next());
-    this.#nextFits = false;
+    this.#room.begun();
     this.#open = buffer;
     this.#pending.set(buffer.segmentId, buffer);
     return buffer;
@@ -308,9 +245,6 @@ class LogWriter implements SegmentWriter {
     this.#pinned.delete(segmentId);
     if (buffer.released) this.#recycle(buffer);
   }
-
-  /** Pinned segments, released ones too. */
-  readonly #pinned = new Map<number, SegmentBuffer>();
 
   markDead(segmentId: number, blockIndex: number): void {
     this.#pending.get(segmentId)?.markDead(blockIndex);
@@ -354,19 +288,15 @@ class LogWriter implements SegmentWriter {
     this.#open = undefined;
     this.#landing = undefined;
     buffer.finish(this.#platform.kernels);
-    const flight = new SegmentFlight(buffer, this.#context);
-    if (this.#flights.length === 0) this.#progressTick = this.#context.tick;
-    this.#flights.push(flight);
     this.#timer ??= this.#platform.timers.after(TICK_MS, () => this.#onTick());
-    flight.advance();
-    if (flight.lacksRoom) this.#judge();
+    if (this.#flights.launch(buffer).lacksRoom) this.#judge();
   }
 
   #onTick(): void {
     this.#timer = undefined;
-    const isIdle = this.#flights.length === 0 && this.#roomWaiters.size === 0;
+    const isIdle = this.#flights.count === 0 && this.#roomWaiters.size === 0;
     if (isIdle && this.#trouble === undefined) return;
-    this.#context.tick++;
+    this.#flights.passTick();
     this.#nodes.advance();
     this.#timer = this.#platform.timers.after(TICK_MS, () => this.#onTick());
     this.#advanceFlights();
@@ -374,18 +304,7 @@ class LogWriter implements SegmentWriter {
   }
 
   #advanceFlights(): void {
-    for (const flight of [...this.#flights]) flight.advance();
-    this.#judge();
-  }
-
-  #handOver(): void {
-    for (let flight = this.#flights[0]; flight?.done; flight = this.#flights[0]) {
-      this.#flights.shift();
-      this.#segmentsWritten++;
-      if (flight.rewritten) this.#segmentsRewritten++;
-      const { buffer } = flight;
-      this.onDurable?.({ record: flight.record, contents: buffer.contents(buffer.blockCount) });
-    }
+    this.#flights.advance();
     this.#judge();
   }
 
@@ -399,7 +318,7 @@ class LogWriter implements SegmentWriter {
   }
 
   #recycle(buffer: SegmentBuffer): void {
-    this.#free.push(buffer);
+    this.#slots.give(buffer);
     this.#recheckRoom();
   }
 
@@ -410,11 +329,10 @@ class LogWriter implements SegmentWriter {
   }
 
   #judge(): void {
-    const stuckTicks = this.#flights.length === 0 ? 0 : this.#context.tick - this.#progressTick;
     if (this.#fenced) this.#setTrouble('unavailable', 'another mount has taken this volume over');
-    else if (this.#flights.some((flight) => flight.lacksRoom) && !this.#mayWait) {
+    else if (this.#flights.lackRoom && !this.#room.mayWait) {
       this.#setTrouble('full', 'the storage nodes have no room for what was written');
-    } else if (stuckTicks >= TROUBLE_TICKS) {
+    } else if (this.#flights.stuckTicks >= TROUBLE_TICKS) {
       this.#setTrouble('unavailable', 'too few storage nodes answer to write');
     } else this.#clearTrouble();
   }
@@ -442,22 +360,25 @@ class LogWriter implements SegmentWriter {
 
   // Space
 
+  get unplacedSegments(): number {
+    return (this.#open === undefined ? 0 : 1) + this.#flights.unplaced;
+  }
+
+  /** What segments about to be committed overwrite will be dead then. */
+  get isMoreComing(): boolean {
+    return this.#pending.size > this.unplacedSegments || this.#freeing.isUnderWay;
+  }
+
   availableBytes(): number {
-    const { slab, yieldingBytes = () => 0 } = this.#options;
-    // Away is not full: while too few nodes answer for full parity, what is written waits for them, or will once have it.
-    const nodes = this.#nodes.enoughAnswer('full') ? this.#nodes.live() : this.#nodes.known();
-    const roomBytes = nodes.map((node) => node.freeBytes + yieldingBytes(node.id));
-    const accepted = ((this.#open === undefined ? 0 : 1) + this.#unplacedFlights()) * this.#segmentBlocks;
-    return Math.max(0, usableBytes(roomBytes, slab.shape, this.#segmentBlocks) - accepted * BLOCK_BYTES);
+    return this.#room.availableBytes();
   }
 
   roomSegments(): number {
-    const unplaced = (this.#open === undefined ? 0 : 1) + this.#unplacedFlights();
-    return Math.max(0, this.#nodes.roomSegments(this.#segmentBlocks, this.#least) - unplaced);
+    return this.#room.roomSegments();
   }
 
   totalBytes(): number {
-    return usableBytes(this.#nodes.capacities(), this.#options.slab.shape, this.#segmentBlocks);
+    return this.#room.totalBytes();
   }
 
   get lacksNodes(): boolean {
@@ -466,7 +387,7 @@ class LogWriter implements SegmentWriter {
 
   free(record: SegmentRecord): void {
     const { segmentId, generation } = record;
-    this.#options.locations.forgetSegment(segmentId);
+    this.#locations.forgetSegment(segmentId);
     for (const { nodeId, position } of holdings(record)) {
       this.#freeing.free(nodeId, { segmentId, position, generation });
     }
@@ -474,10 +395,10 @@ class LogWriter implements SegmentWriter {
 
   statistics(): WriterStatistics {
     return {
-      segmentsWritten: this.#segmentsWritten,
-      segmentsRewritten: this.#segmentsRewritten,
-      inFlight: this.#flights.length,
-      freeSlots: this.#free.length + this.#upcoming.length,
+      segmentsWritten: this.#flights.written,
+      segmentsRewritten: this.#flights.rewritten,
+      inFlight: this.#flights.count,
+      freeSlots: this.#slots.count,
     };
   }
 
@@ -495,7 +416,7 @@ class LogWriter implements SegmentWriter {
     this.#unsubscribe();
     this.#freeing.close();
     this.#fencing.close();
-    for (const flight of this.#flights) flight.abandon();
+    this.#flights.abandon();
     const closed = new LogUnwritable('unavailable', 'the log is closed');
     this.#trouble = closed;
     this.#roomWaiters.rejectAll(closed);

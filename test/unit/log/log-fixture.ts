@@ -14,7 +14,8 @@ import type {
   SegmentWriter,
 } from '../../../src/log/log.ts';
 import { createSegmentReader } from '../../../src/log/segment-reader.ts';
-import { createSegmentWriter, type RoomRule } from '../../../src/log/segment-writer.ts';
+import type { RoomRule } from '../../../src/log/segment-room.ts';
+import { createSegmentWriter } from '../../../src/log/segment-writer.ts';
 import { TargetShape } from '../../../src/log/target-shape.ts';
 import type { Protection } from '../../../src/log/writable-nodes.ts';
 import { createWriteSlab, type WriteSlab, type WriteSlabOptions } from '../../../src/log/write-slab.ts';
