@@ -17,6 +17,8 @@ export class PromisedTerm {
   /** undefined: the term was forgotten. */
   #slot: SlotFile | undefined;
   #state: StorageSlotState;
+  /** Behind the term only until its write is over, or as long as writes fail. */
+  #durableTerm: number;
   /** Of this opening: who knows it has spoken with the store since. */
   readonly #challenge: number;
   #renewing: Promise<void> | undefined;
@@ -26,6 +28,7 @@ export class PromisedTerm {
     this.#directory = directory;
     this.#slot = slot;
     this.#state = state;
+    this.#durableTerm = state.term;
     this.#challenge = platform.random.bytes(6).readUIntLE(0, 6);
   }
 
@@ -49,7 +52,7 @@ export class PromisedTerm {
   }
 
   /**
-   * Not to one before. Older ones are refused from this turn on, and after a restart once it resolves; undefined: the term is no other than before.
+   * Not to one before. Older ones are refused from this turn on, and after a restart once it resolves; undefined: they are already.
    * Refuses with forgotten; rejects with what the machine said.
    */
   raise(term: number): Promise<void> | undefined {
@@ -58,9 +61,14 @@ export class PromisedTerm {
       const refusal = { reason: 'forgotten', challenge: this.#challenge } as const;
       throw new StorageError(refusal, 'the node has forgotten its term');
     }
-    if (term === this.#state.term) return undefined;
+    if (term === this.#durableTerm) return undefined;
     this.#state = { ...this.#state, term };
-    return slot.write(encodeStorageSlotState(this.#state));
+    return this.#store(slot, this.#state);
+  }
+
+  async #store(slot: SlotFile, state: StorageSlotState): Promise<void> {
+    await slot.write(encodeStorageSlotState(state));
+    this.#durableTerm = Math.max(this.#durableTerm, state.term);
   }
 
   /** What was forgotten is known again. Refuses with forgotten unless the challenge is the one of this opening. */
@@ -82,6 +90,7 @@ export class PromisedTerm {
       const payload = encodeStorageSlotState(state);
       const slot = await SlotFile.create(this.#platform, path, slotKinds.storage, payload);
       this.#state = state;
+      this.#durableTerm = term;
       this.#slot = slot;
       this.#platform.log.info('storage-state-renewed', { term });
     } catch (error) {

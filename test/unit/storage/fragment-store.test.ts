@@ -16,14 +16,19 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { BLOCK_BYTES, MIB } from '../../../src/base/units.ts';
 import type { FragmentName } from '../../../src/format/storage-messages.ts';
+import { MachineError } from '../../../src/platform/platform.ts';
 import { FragmentStore, type FragmentStoreOptions } from '../../../src/storage/fragment-store.ts';
 import { StorageError, StorageUnusable } from '../../../src/storage/storage-error.ts';
 import { logged, type MadeFragment, makeFragment, platform, scratchDirectory, volumeId } from './support.ts';
 
 const SEGMENT = 3 * 2 ** 32 + 1;
 
-function openStore(directory: string, options: Partial<FragmentStoreOptions> = {}): Promise<FragmentStore> {
-  return FragmentStore.open(platform, {
+function openStore(
+  directory: string,
+  options: Partial<FragmentStoreOptions> = {},
+  machine = platform,
+): Promise<FragmentStore> {
+  return FragmentStore.open(machine, {
     directory,
     nodeId: 1,
     volumeId,
@@ -260,6 +265,53 @@ describe('a fragment store', () => {
     await store.fence(5);
     expect(store.term).toBe(5);
     await store.close();
+  });
+
+  test('a term is promised when it is on the disk, also to who asks again while it gets there or after it did not', async () => {
+    let whenWritten: () => Promise<void> = async () => undefined;
+    const disk = Object.assign(Object.create(platform.disk), {
+      open: async (...args: Parameters<typeof platform.disk.open>) => {
+        const file = await platform.disk.open(...args);
+        const write = file.write.bind(file);
+        if (!args[0].endsWith('state.slot')) return file;
+        return Object.assign(file, {
+          write: async (...parts: Parameters<typeof write>) => {
+            await whenWritten();
+            return write(...parts);
+          },
+        });
+      },
+    });
+    const directory = scratchDirectory();
+    const store = await openStore(directory, {}, { ...platform, disk });
+    whenWritten = () => Promise.reject(new MachineError('EIO', 'the disk fails'));
+    expect(await reasonOf(store.fence(5))).toBe('ioError');
+    expect(await reasonOf(store.fence(5))).toBe('ioError');
+    expect(await reasonOf(store.fence(4))).toBe('fenced');
+
+    let goOn: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    whenWritten = () => held;
+    const answered: string[] = [];
+    const fences = ['first', 'again'].map((who) => store.fence(5).then(() => answered.push(who)));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(answered).toEqual([]);
+    const crashed = copyOf(directory);
+    goOn();
+    await Promise.all(fences);
+    const promised = copyOf(directory);
+    await store.close();
+
+    for (const [copy, term] of [
+      [crashed, 0],
+      [promised, 5],
+    ] as const) {
+      const after = await openStore(copy);
+      expect(after.term).toBe(term);
+      await after.close();
+    }
   });
 
   test('counts a fragment as freed once, however many frees of it come at the same time', async () => {
