@@ -28,7 +28,8 @@ import { MetadataUnavailable } from './metadata.ts';
 import { installSnapshot } from './snapshot.ts';
 import type { MetadataState } from './state.ts';
 
-const INTERVAL_MS = 5000;
+/** What is changed in it is what an opening after a crash has to replay. */
+const INTERVAL_MS = 2000;
 /** Changes, and journal entries, that start a checkpoint before its time. */
 const DIRTY_BYTES = 12 * MIB;
 const JOURNAL_BYTES = 48 * MIB;
@@ -65,7 +66,7 @@ export class Checkpointer {
     this.#store = store;
   }
 
-  /** To be called after each transaction. */
+  /** To be called after each transaction, and after a replay. */
   noteChange(): void {
     if (this.#state.dirtyBytes >= DIRTY_BYTES || this.#journal.bytesSinceCheckpoint >= JOURNAL_BYTES) {
       this.#start();

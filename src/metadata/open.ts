@@ -145,6 +145,8 @@ async function open(
     throw error;
   }
   recruiter.check();
+  // Or the next opening would replay the same once more, if nobody changes anything until then.
+  if (adopted.retained.lengthBytes > 0) checkpointer.noteChange();
   platform.log.info('metadata-opened', {
     term: manager.term,
     sequence: ensemble.journal.lastSequence,

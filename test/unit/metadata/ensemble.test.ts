@@ -399,6 +399,21 @@ test('a checkpoint lets go of the journal, and a crash right after it loses noth
   expect(again.lookup(1, 'file 499')).toBeDefined();
 });
 
+test('what an opening replayed is checkpointed, though nobody changes anything', async () => {
+  const old = await open();
+  create(old, 'file');
+  await old.sync();
+  const manager = await open({ directory: crashedView('crashed') });
+  const { journal } = cluster.node(members(manager)[0]!);
+  await vi.waitFor(
+    () => {
+      const { firstSequence, lastSequence } = journal.state();
+      expect(firstSequence).toBe(lastSequence + 1);
+    },
+    { timeout: 10_000 },
+  );
+});
+
 test('a member whose replica is lost gets a snapshot with the next checkpoint', async () => {
   const manager = await open();
   create(manager, 'a');
