@@ -21,6 +21,7 @@
 
 #define HUGE_PAGE_BYTES (2u << 20)
 #define PAGE_BYTES 4096u
+#define MAPPED_BYTES (256u << 10)
 #define NO_DESCRIPTOR (-1)
 
 #ifndef MADV_POPULATE_WRITE
@@ -137,6 +138,11 @@ static uint8_t *map_aligned(int fd, size_t length) {
   return start;
 }
 
+static uint8_t *map_pages(size_t length) {
+  void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return start == MAP_FAILED ? NULL : start;
+}
+
 static napi_value slab_buffer(napi_env env, int fd, size_t length) {
   tartan_slab *slab = calloc(1, sizeof *slab);
   if (slab == NULL) return tartan_number(env, -ENOMEM);
@@ -229,24 +235,24 @@ static void release_allocated(napi_env env, void *data, void *hint) { free(data)
 
 static void release_mapped(napi_env env, void *data, void *hint) { munmap(data, (size_t)(uintptr_t)hint); }
 
-// alignedMemory(lengthBytes, alignmentBytes): an ArrayBuffer of zeroed private memory, or a negative errno.
+// alignedMemory(lengthBytes, alignmentBytes): an ArrayBuffer of zeroed private memory, or a negative errno. What is large is mapped, and its pages
+// are taken when they are first used: many buffers are as large as what they hold may get, and a process that starts has no time for that.
 static napi_value aligned_memory(napi_env env, napi_callback_info info) {
   napi_value argv[2], buffer;
   if (!tartan_args(env, info, argv, 2)) return tartan_number(env, -EINVAL);
   int64_t length = tartan_int64(env, argv[0], 0), alignment = tartan_int64(env, argv[1], 0);
   if (length <= 0 || alignment < 8 || (alignment & (alignment - 1)) != 0) return tartan_number(env, -EINVAL);
-  bool huge = length >= HUGE_PAGE_BYTES && length % PAGE_BYTES == 0 && alignment <= HUGE_PAGE_BYTES;
+  bool mapped = length >= MAPPED_BYTES && length % PAGE_BYTES == 0 && alignment <= PAGE_BYTES;
   void *start = NULL;
-  if (huge) {
-    start = map_aligned(NO_DESCRIPTOR, (size_t)length);
+  if (mapped) {
+    start = length >= HUGE_PAGE_BYTES ? map_aligned(NO_DESCRIPTOR, (size_t)length) : map_pages((size_t)length);
     if (start == NULL) return tartan_number(env, -errno);
   } else {
     int reason = posix_memalign(&start, (size_t)alignment, (size_t)length);
     if (reason != 0) return tartan_number(env, -reason);
+    memset(start, 0, (size_t)length);
   }
-  // Zeroed, and touched: the first transfer is not to wait for the pages.
-  memset(start, 0, (size_t)length);
-  napi_finalize release = huge ? release_mapped : release_allocated;
+  napi_finalize release = mapped ? release_mapped : release_allocated;
   if (napi_create_external_arraybuffer(env, start, (size_t)length, release, (void *)(uintptr_t)length, &buffer) != napi_ok) {
     release(env, start, (void *)(uintptr_t)length);
     return tartan_number(env, -ENOMEM);
