@@ -23,7 +23,8 @@ import type { JournalFile, JournalFiles } from './journal-files.ts';
 import { JournalIndex } from './journal-index.ts';
 import { isUnreadable, laterVersion, StorageUnusable } from './storage-error.ts';
 
-const WINDOW_BYTES = 2 * MIB;
+/** Two frames of the greatest length. */
+const MAX_WINDOW_BYTES = 2 * MIB;
 
 export interface RecoveredJournal {
   readonly index: JournalIndex<JournalFile>;
@@ -63,7 +64,7 @@ class Recovery {
     this.#platform = platform;
     this.#files = files;
     this.#state = state;
-    this.#window = platform.memory.allocate(WINDOW_BYTES);
+    this.#window = platform.memory.allocate(Math.min(MAX_WINDOW_BYTES, files.fileBytes));
     this.#index = new JournalIndex(state.baseSequence, state.baseTerm);
   }
 
@@ -167,7 +168,7 @@ class Recovery {
     return this.#windowFile === file && offset >= this.#windowStart && offset + lengthBytes <= end;
   }
 
-  async #fill(file: JournalFile, offset: number, wantedBytes = WINDOW_BYTES): Promise<void> {
+  async #fill(file: JournalFile, offset: number, wantedBytes = this.#window.length): Promise<void> {
     const lengthBytes = Math.min(wantedBytes, this.#files.fileBytes - offset);
     this.#windowFile = undefined;
     this.#windowBytes = await this.#read(file, lengthBytes, offset);
@@ -199,7 +200,7 @@ class Recovery {
     const start = offset - this.#windowStart;
     try {
       const lengthBytes = frameLength(this.#window.subarray(start, this.#windowBytes), file.lap, offset);
-      return lengthBytes === undefined || lengthBytes === 0 || lengthBytes > WINDOW_BYTES
+      return lengthBytes === undefined || lengthBytes === 0 || lengthBytes > this.#window.length
         ? undefined
         : lengthBytes;
     } catch (error) {

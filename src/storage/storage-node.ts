@@ -29,6 +29,8 @@ export interface StorageNodeOptions {
   readonly capacityBytes?: number;
   /** Nodes that fill the same disk as this one, itself included, by now: what is free is theirs in equal parts. Absent: it alone. */
   readonly diskSharers?: () => number;
+  /** Of each file of the journal, unless the default will do. */
+  readonly journalFileBytes?: number;
 }
 
 export interface StorageNode {
@@ -53,11 +55,15 @@ export async function startStorageNode(
   platform: Platform,
   options: StorageNodeOptions,
 ): Promise<StorageNode> {
-  const { directory, nodeId, capacityBytes, diskSharers } = options;
+  const { directory, nodeId, capacityBytes, diskSharers, journalFileBytes } = options;
   const volumeId = Buffer.from(options.volumeId, 'hex');
   // First: its lock keeps a second process of the node away from the other files.
   const replica = new ReplicaService(platform, await openReplica(platform, `${directory}/journal/replica`));
-  const journal = await JournalStore.open(platform, { directory: `${directory}/journal`, volumeId });
+  const journal = await JournalStore.open(platform, {
+    directory: `${directory}/journal`,
+    volumeId,
+    ...(journalFileBytes === undefined ? {} : { fileBytes: journalFileBytes }),
+  });
   const fragments = await FragmentStore.open(platform, {
     directory: `${directory}/storage`,
     nodeId,

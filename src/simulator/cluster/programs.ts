@@ -3,6 +3,7 @@
  * composed as the processes of the command line compose it.
  */
 
+import { KIB } from '../../base/units.ts';
 import { formatAddress } from '../../cluster/address.ts';
 import { coordinatorKeys } from '../../cluster/coordinator.ts';
 import { type EmbeddedCoordinator, openEmbeddedCoordinator } from '../../cluster/coordinator-embedded.ts';
@@ -20,6 +21,8 @@ import type { ClusterShape } from './shape.ts';
 const KEY = Buffer.alloc(32, 7);
 export const VOLUME_ID = '5a17a17f55a17a17f55a17a17f55a17a';
 const METADATA_WAIT_MS = 8_000;
+/** Little more than the largest append: a run sees many of them filled, trimmed and used again. */
+const JOURNAL_FILE_BYTES = 640 * KIB;
 
 export interface Layout {
   readonly shape: ClusterShape;
@@ -69,6 +72,7 @@ function startNode(platform: Platform, layout: Layout, id: number): Promise<Stor
     address: layout.nodeAddress(id),
     capacityBytes,
     diskSharers: () => (oneMachine ? nodes : 1),
+    journalFileBytes: JOURNAL_FILE_BYTES,
   });
 }
 
