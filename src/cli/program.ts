@@ -25,6 +25,7 @@ export function buildProgram(): Command {
     .version(packageVersion(), '--version', 'print the version')
     .helpOption('--help', 'print help')
     .option('--debug', 'print where an error came from')
+    .configureOutput({ outputError: sayWrongUse })
     .showHelpAfterError('(tartan --help lists the commands)')
     .exitOverride();
   addUpCommand(program);
@@ -37,18 +38,25 @@ export function buildProgram(): Command {
   addPlanCommand(program);
   addUpkeepCommands(program);
   addBenchCommand(program);
-  inheritSettings(program);
+  inheritSettings(program, 'tartan');
   return program;
 }
 
+/** The parser's complaints begin as all others do. */
+function sayWrongUse(text: string, write: (text: string) => void): void {
+  write(text.replace(/^error:/, 'tartan:'));
+}
+
 /** Sub-commands made by `command()` copy these settings at the time they are made; state them for all depths. */
-function inheritSettings(command: Command): void {
+function inheritSettings(command: Command, path: string): void {
   for (const child of command.commands) {
+    const childPath = `${path} ${child.name()}`;
     child
       .exitOverride()
       .helpOption('--help', 'print help')
-      .option('--debug', 'print where an error came from');
-    child.showHelpAfterError(false);
-    inheritSettings(child);
+      .option('--debug', 'print where an error came from')
+      .configureOutput({ outputError: sayWrongUse })
+      .showHelpAfterError(`(${childPath} --help says what it takes)`);
+    inheritSettings(child, childPath);
   }
 }

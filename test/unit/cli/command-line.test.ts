@@ -1,10 +1,31 @@
-import { describe, expect, test } from 'vitest';
+import { CommanderError } from 'commander';
+import { describe, expect, test, vi } from 'vitest';
 import { parseHelperArguments } from '../../../src/cli/commands/mount-helper.ts';
 import { parseMountOptions } from '../../../src/cli/commands/mount-options.ts';
 import { CommandFailure } from '../../../src/cli/failure.ts';
 import { parseReports } from '../../../src/cli/process/startup-report.ts';
+import { buildProgram } from '../../../src/cli/program.ts';
 import { formatMarkdownTable, formatTable } from '../../../src/cli/terminal/table.ts';
 import { containingMount } from '../../../src/cli/volume/containing-mount.ts';
+
+describe('wrong use', () => {
+  test.each([
+    [['up', '--what'], "tartan: unknown option '--what'\n(tartan up --help says what it takes)\n"],
+    [
+      ['node', 'stop'],
+      "tartan: missing required argument 'id'\n(tartan node stop --help says what it takes)\n",
+    ],
+    [['unmake'], "tartan: unknown command 'unmake'\n(tartan --help lists the commands)\n"],
+  ])('%j is told like any other failure, with what to ask next', async (argv, message) => {
+    const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    try {
+      await expect(buildProgram().parseAsync(argv, { from: 'user' })).rejects.toBeInstanceOf(CommanderError);
+      expect(said.mock.calls.map(([text]) => text).join('')).toBe(message);
+    } finally {
+      said.mockRestore();
+    }
+  });
+});
 
 describe('mount options', () => {
   test('that every fstab line may have are passed over', () => {
