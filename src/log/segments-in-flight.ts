@@ -56,7 +56,7 @@ export class SegmentsInFlight {
     return this.#flights.some((flight) => flight.lacksRoom);
   }
 
-  /** So long no fragment has become durable although some are on their way. */
+  /** So long no fragment has become durable although some are on their way and there is room for them. */
   get stuckTicks(): number {
     return this.#flights.length === 0 ? 0 : this.#context.tick - this.#progressTick;
   }
@@ -72,6 +72,8 @@ export class SegmentsInFlight {
 
   passTick(): void {
     this.#context.tick++;
+    // Nodes that are full answer: waiting for room says nothing about those that do not.
+    if (this.lackRoom) this.#progressTick = this.#context.tick;
   }
 
   advance(): void {

@@ -496,6 +496,27 @@ test('nodes that fill up unexpectedly bring trouble at once, and room brings the
   expect(log.writer.trouble).toBeUndefined();
 });
 
+test('waiting for room, however long, is never taken for nodes that are away', async () => {
+  let mayWait = true;
+  const room = { reserveSegments: () => 0, mayWait: () => mayWait };
+  const log = fixture({ room });
+  log.append(1, 0, 4);
+  for (const node of log.cluster.nodes) node.refusePuts = rpcStatus.full;
+  log.writer.seal(true);
+  await log.platform.time.pass(10_000);
+  expect(log.writer.trouble).toBeUndefined();
+  mayWait = false;
+  await log.platform.time.pass(300);
+  expect(log.writer.trouble?.reason).toBe('full');
+  for (const node of log.cluster.nodes) {
+    node.refusePuts = undefined;
+    log.cluster.links.get(node.id)!.refresh();
+  }
+  await log.platform.time.pass(300);
+  expect(log.writer.trouble).toBeUndefined();
+  expect(log.troubles.filter((trouble) => trouble?.reason === 'unavailable')).toEqual([]);
+});
+
 test('a writer of an older term is told off and stays so', async () => {
   const log = fixture();
   for (const node of log.cluster.nodes) node.term = 4;
